@@ -1,0 +1,7 @@
+"""`python -m hilnas`."""
+
+import sys
+
+from hilnas.cli import main
+
+sys.exit(main())

@@ -1,0 +1,114 @@
+"""Live progress of a search: a bar, the best so far, what device and trainer are at, time left."""
+
+import time
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from hilnas.daemon.run import Run
+from hilnas.search.winners import best_trials
+from hilnas.store import Event, EventKind
+
+_ENDS = {EventKind.SCORED, EventKind.INVALID, EventKind.FAILED}
+
+
+class Progress:
+    """A context that draws on a terminal, and prints a line for each trial elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.run: Run | None = None
+        self._began = time.monotonic()
+        self._ended_before = 0
+        self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
+        self._last_phase = ""
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def show(self, run: Run) -> None:
+        """Take the run to be shown."""
+        self.run = run
+
+    def listen(self, event: Event) -> None:
+        """Take an event of the record; off a terminal, the end of a trial is a line."""
+        run = self.run
+        if run is None or run.history is None:
+            return
+        if event.kind is EventKind.SESSION_STARTED:
+            self._began = time.monotonic()
+            self._ended_before = self._ended()
+        if self.console.is_terminal or event.kind not in _ENDS:
+            return
+        trial = run.history.trials[event.trial]
+        what = event.payload.get("reason") or f"reward {event.payload.get('reward', 0):.4f}"
+        accuracy = f" accuracy {100 * trial.estimate.accuracy:.2f} %" if trial.estimate else ""
+        latencies = [f" {m.latency.median_ms:.4g} ms" for m in trial.measurements if m.latency]
+        self.console.print(
+            f"trial {event.trial + 1}/{run.recipe.search.trials} {event.kind}: {what}{accuracy}{''.join(latencies)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _ended(self) -> int:
+        assert self.run is not None
+        return sum(trial.final for trial in self.run.history.trials) if self.run.history else 0
+
+    def _render(self) -> Group:
+        run = self.run
+        if run is None:
+            return Group(Text("starting"))
+        ended, wanted = self._ended(), run.recipe.search.trials
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            Text(run.recipe.search.name, style="bold"),
+            ProgressBar(total=wanted, completed=ended, width=32),
+            Text(f"{ended}/{wanted} trials"),
+            Text(self._time_left(ended, wanted), style="dim"),
+        )
+        lines = [("now", run.phase), ("best", self._best(run)), ("device", self._devices(run)), ("host", self._host(run))]
+        detail = Table.grid(padding=(0, 1))
+        for name, value in lines:
+            if value:
+                detail.add_row(Text(f"  {name}", style="dim"), Text(value))
+        return Group(bar, detail)
+
+    def _time_left(self, ended: int, wanted: int) -> str:
+        done = ended - self._ended_before
+        spent = time.monotonic() - self._began
+        if done < 2 or ended >= wanted:
+            return f"{spent:.0f} s"
+        return f"{spent:.0f} s, about {spent / done * (wanted - ended):.0f} s left"
+
+    @staticmethod
+    def _best(run: Run) -> str:
+        best = best_trials(run.history.trials, 1) if run.history else []
+        if not best or best[0].score is None:
+            return ""
+        values = ", ".join(f"{label.partition('@')[0]} {value:.4g}" for label, value in best[0].score.values.items())
+        return f"trial {best[0].number}: reward {best[0].score.reward:.4f} ({values})"
+
+    @staticmethod
+    def _devices(run: Run) -> str:
+        if run.farm is None:
+            return ""
+        return ", ".join(f"{name} {doing}" for name, doing in run.farm.activity().items())
+
+    @staticmethod
+    def _host(run: Run) -> str:
+        if run.loop is None:
+            return ""
+        stages = list(run.loop.lifecycle.stages.values())
+        named = {"export": "exporting", "train": "training", "measure": "waiting for figures of"}
+        counts = [f"{named[stage]} {stages.count(stage)}" for stage in named if stage in stages]
+        return ", ".join(counts)

@@ -1,0 +1,118 @@
+"""`hilnas run`: the folder, Ctrl-C, progress, and the table at the end."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hilnas.cli.progress import Progress
+from hilnas.daemon.run import run_search
+from hilnas.options import OptionsError
+from hilnas.recipe import load_recipe
+
+RUNS = Path("runs")
+"""Where results go that are not given a folder."""
+
+
+def run_command(
+    source: str | None, out: Path | None, overrides: Sequence[str], seed: int | None, resume: bool, as_json: bool
+) -> int:
+    """Run a search; return the exit code."""
+    recipe = load_recipe(source, overrides, seed)
+    folder = out or _default_folder(recipe.search.name, resume)
+    progress = Progress(Console(stderr=as_json))
+
+    async def main() -> dict[str, Any] | None:
+        task = asyncio.ensure_future(run_search(recipe, folder, resume, progress.show, progress.listen))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return None
+
+    with progress:
+        results = asyncio.run(main())
+    if results is None:
+        Console(stderr=True).print(
+            f"Stopped. What was finished is in {folder}; the same command with --resume goes on"
+            + ("." if out else f" (or with --out {folder} --resume)."),
+            highlight=False,
+            soft_wrap=True,
+        )
+        return 130
+    print_results(results, folder, as_json)
+    return 0
+
+
+def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+    """Print results as JSON, or the front as a table and where everything lies."""
+    if as_json:
+        print(json.dumps(results))
+        return
+    console = Console()
+    best = results["best"]
+    table = Table(title=f"Pareto front of {results['search']['name']}", title_justify="left")
+    for column in ("trial", "int8 accuracy", "latency ms", "95 % interval", "memory KiB", "model KiB", "MMACs", "reward"):
+        table.add_column(column, justify="right")
+    for number in results["front"]:
+        row = results["trials"][number]
+        style = "bold" if best and number == best["number"] else None
+        table.add_row(*_cells(row), style=style)
+    console.print(table)
+    if best is None:
+        console.print("No trial was scored.")
+    elif "test_accuracy" in best:
+        console.print(
+            f"Winner: trial {best['number']}, retrained: int8 test accuracy {100 * best['test_accuracy']:.2f} % "
+            f"(float {100 * best['test_float_accuracy']:.2f} %)" + _latency(best),
+            highlight=False,
+            soft_wrap=True,
+        )
+    busy = results["device_busy_fraction"]
+    console.print(
+        f"{results['search']['status'].capitalize()} after {results['wall_s']:.0f} s"
+        + (f", device busy {100 * busy:.0f} % of it" if busy is not None else ""),
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"Results: {folder}/result.json, report.html, model.tflite", highlight=False, soft_wrap=True)
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    def short(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4g}"
+
+    interval = "–" if row["latency_ms"] is None else f"{short(row['latency_low_ms'])}–{short(row['latency_high_ms'])}"
+    memory = row["peak_memory_kib"]
+    return [
+        str(row["number"]),
+        f"{100 * row['accuracy']:.2f} %",
+        short(row["latency_ms"]),
+        interval,
+        "–" if memory is None else str(memory),
+        short(row["model_bytes"] / 1024),
+        short(row["macs"] / 1e6),
+        f"{row['reward']:.4f}",
+    ]
+
+
+def _latency(row: Mapping[str, Any]) -> str:
+    return "" if row["latency_ms"] is None else f", {row['latency_ms']:.4g} ms on {row['measurements'][0]['device_class']}"
+
+
+def _default_folder(name: str, resume: bool) -> Path:
+    """Return runs/NAME, or the next free runs/NAME-2 …; with `resume`, the newest there is."""
+    numbered = [RUNS / name, *(RUNS / f"{name}-{number}" for number in range(2, 10_000))]
+    taken = [folder for folder in numbered if (folder / "record.sqlite").exists()]
+    if not resume:
+        return next(folder for folder in numbered if folder not in taken)
+    if not taken:
+        raise OptionsError(f"there is no search in {RUNS / name} to resume: leave --resume out, or give --out")
+    return taken[-1]

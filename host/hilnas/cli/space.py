@@ -1,0 +1,31 @@
+"""`hilnas space`: what a recipe's space can decide, and its size."""
+
+import json
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from hilnas.recipe import load_recipe
+from hilnas.search.setup import make_space, make_task
+
+
+def space_command(source: str | None, overrides: Sequence[str], as_json: bool) -> None:
+    """Print the decisions and the count."""
+    recipe = load_recipe(source, overrides)
+    task = make_task(recipe)
+    space = make_space(recipe, task.shape, task.classes)
+    if as_json:
+        decisions = [
+            {"name": d.name, "choices": list(d.choices), "parent": d.parent, "when": sorted(d.when, key=str)}
+            for d in space.decisions
+        ]
+        print(json.dumps({"space": space.name, "size": space.size, "decisions": decisions}))
+        return
+    table = Table("decision", "choices", "live when")
+    for decision in space.decisions:
+        when = f"{decision.parent} is {' or '.join(map(str, sorted(decision.when, key=str)))}" if decision.parent else ""
+        table.add_row(decision.name, ", ".join(map(str, decision.choices)), when)
+    console = Console()
+    console.print(table)
+    console.print(f"{space.name} for {task.name}: {space.size:,} architectures", highlight=False)

@@ -1,0 +1,1 @@
+"""The service that holds store, farm, executor and searches together."""

@@ -1,0 +1,171 @@
+"""One search in this process, from a recipe to its results: what `hilnas run` calls."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hilnas.executors import Executor
+from hilnas.farm import Farm
+from hilnas.farm.devices import DeviceFacts
+from hilnas.farm.local_agent import LocalAgent
+from hilnas.farm.service import AgentServer
+from hilnas.options import OptionsError
+from hilnas.plugins import Axis, find
+from hilnas.recipe import Recipe, check_recipe
+from hilnas.report.results import write_results
+from hilnas.search.history import History, rebuild
+from hilnas.search.loop import SearchLoop
+from hilnas.search.setup import SearchError, Setup, make_setup, make_task, task_facts
+from hilnas.search.winners import train_winners
+from hilnas.store import EventKind, ModelFiles, Record, SearchRow
+from hilnas.store.lock import exclusive
+from hilnas.versions import versions
+
+
+@dataclass
+class Run:
+    """A search under way, for whoever shows it."""
+
+    recipe: Recipe
+    folder: Path
+    phase: str = "starting"
+    """What is happening, in a word or two."""
+    history: History | None = None
+    loop: SearchLoop | None = None
+    farm: Farm | None = None
+    setup: Setup | None = None
+
+
+async def run_search(
+    recipe: Recipe,
+    folder: Path,
+    resume: bool,
+    show: Callable[[Run], None] = lambda run: None,
+    listen: Callable[[Any], None] | None = None,
+) -> dict[str, Any]:
+    """Run a search in `folder` to its end and return its results, as result.json holds them.
+
+    `show` is given the run when it begins; `listen` gets each event once it is durable. Cancelling
+    stops cleanly: the record holds all that was finished, and `resume` goes on from there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    run = Run(recipe, folder)
+    show(run)
+    with exclusive(folder):
+        run.phase = f"reading {recipe.task.name}"
+        task = await asyncio.to_thread(make_task, recipe)
+        record = Record.in_folder(folder)
+        if listen is not None:
+            record.listen(listen)
+        try:
+            search = _begin(record, recipe, resume, folder)
+            history = run.history = rebuild(record.events(search.id))
+            record.listen(history.add)
+            models, weights = model_files(folder)
+            run.phase = "starting the agent" if recipe.farm.local_agent else "waiting for devices"
+            async with _machinery(recipe, folder, models) as (farm, executor, devices, agent):
+                run.farm = farm
+                setup = run.setup = make_setup(recipe, task, devices)
+                session = str(len(history.sessions))
+                facts = {"devices": [device.to_json() for device in devices], "task": task_facts(task)}
+                record.append(search.id, EventKind.SESSION_STARTED, key=session, payload=facts)
+                try:
+                    loop = run.loop = SearchLoop(setup, search.id, record, models, farm, executor, history)
+                    run.phase = "searching"
+                    await _unless_agent_fails(loop.run(), agent)
+                    run.phase = "training the winner"
+                    winners = train_winners(
+                        setup, search.id, record, models, weights, farm, executor, history
+                    )
+                    await _unless_agent_fails(winners, agent)
+                    record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
+                finally:
+                    record.append(search.id, EventKind.SESSION_ENDED, key=session)
+                    run.phase = "writing results"
+                    results = write_results(record, search, folder)
+            return results
+        finally:
+            record.close()
+
+
+def model_files(folder: Path) -> tuple[ModelFiles, ModelFiles]:
+    """Return the models and the weights of a results folder."""
+    return ModelFiles(folder / "models"), ModelFiles(folder / "weights", ".pt")
+
+
+def _begin(record: Record, recipe: Recipe, resume: bool, folder: Path) -> SearchRow:
+    """Return the search to run: a new one, or the folder's own when it goes on."""
+    known = record.searches()
+    if known and not resume:
+        raise SearchError(f"{folder} holds a search already: add --resume to go on with it, or choose another --out")
+    data = recipe.model_dump(mode="json", exclude_unset=True)
+    if not known:
+        return record.start_search(recipe.search.name, recipe.search.seed, data, versions())
+    search = known[-1]
+    _same_search(check_recipe(search.recipe), recipe, folder)
+    return search
+
+
+def _same_search(recorded: Recipe, wanted: Recipe, folder: Path) -> None:
+    """See that a search goes on as it began: what shapes proposals and figures must not change."""
+    for section in ("task", "space", "strategy", "estimator", "objective", "measurement"):
+        if getattr(recorded, section) != getattr(wanted, section):
+            raise OptionsError(
+                f"[{section}] is not what the search in {folder} began with: take that change back, "
+                "or start anew with another --out"
+            )
+    for key in ("seed", "in_flight", "group"):
+        before, after = getattr(recorded.search, key), getattr(wanted.search, key)
+        if before != after:
+            raise OptionsError(
+                f"search.{key} is {after}, but the search in {folder} began with {before}: "
+                "take that change back, or start anew with another --out"
+            )
+
+
+@asynccontextmanager
+async def _machinery(
+    recipe: Recipe, folder: Path, models: ModelFiles
+) -> AsyncIterator[tuple[Farm, Executor, list[DeviceFacts], LocalAgent | None]]:
+    """Start farm, server, local agent and executor; end them all, whatever happens."""
+    token = os.environ.get("HILNAS_TOKEN") or ("" if not recipe.farm.local_agent else secrets.token_urlsafe(32))
+    farm = Farm(models, recipe.measurement)
+    server = AgentServer(farm, token)
+    executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
+    agent: LocalAgent | None = None
+    try:
+        farm.start()
+        address = await server.start(recipe.farm.listen)
+        if recipe.farm.local_agent:
+            agent = LocalAgent(address, token, folder, recipe.farm.local_cpus or [max(os.sched_getaffinity(0))])
+            await agent.start()
+        waiting = farm.wait_for(recipe.farm.devices, recipe.farm.wait_s)
+        devices = await _unless_agent_fails(waiting, agent)
+        yield farm, executor, devices, agent
+    finally:
+        await farm.close()
+        await server.stop()
+        if agent is not None:
+            await agent.stop()
+        await executor.close()
+
+
+async def _unless_agent_fails(work: Any, agent: LocalAgent | None) -> Any:
+    """Await `work`; an agent that cannot be kept alive ends it with the agent's error."""
+    if agent is None:
+        return await work
+    task, watch = asyncio.ensure_future(work), asyncio.ensure_future(agent.failed())
+    try:
+        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await watch
+        return await task
+    finally:
+        for future in (task, watch):
+            future.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)

@@ -1,0 +1,35 @@
+"""What an executor is."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from hilnas.options import Options
+
+T = TypeVar("T")
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process ended while it had work: killed, out of memory, or crashed."""
+
+
+class Executor(Protocol):
+    """Runs functions of picklable arguments in other processes. Constructor: `(options, log_folder)`."""
+
+    Options: ClassVar[type[Options]]
+
+    def __init__(self, options: Options, log_folder: Path) -> None: ...
+
+    @property
+    def slots(self) -> int:
+        """How many functions run at once."""
+
+    async def run(self, function: Callable[..., T], *arguments: Any, urgent: bool = False) -> T:
+        """Return `function(*arguments)`; its exceptions are raised here.
+
+        Urgent work goes before work that waits. WorkerDiedError when the process was lost, after as
+        many tries as the executor makes. Cancelling ends the work.
+        """
+
+    async def close(self) -> None:
+        """End all processes, at once."""

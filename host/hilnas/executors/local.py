@@ -1,0 +1,149 @@
+"""`local`: worker processes on this machine, each a fresh Python that takes one function at a time."""
+
+import asyncio
+import heapq
+import itertools
+import os
+import pickle
+import signal
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from hilnas.executors.base import WorkerDiedError
+from hilnas.options import Options
+
+T = TypeVar("T")
+
+
+class LocalOptions(Options):
+    """Settings of `local`."""
+
+    workers: int = Field(0, ge=0)
+    """Worker processes; 0 for one each core this process may use."""
+    threads: int = Field(1, ge=1)
+    """Threads of each worker's numerical libraries."""
+    retries: int = Field(2, ge=0)
+    """How often work is tried again whose worker died."""
+
+
+class LocalProcesses:
+    """A pool of processes whose loss costs only the work at hand, which is tried again."""
+
+    Options = LocalOptions
+
+    def __init__(self, options: LocalOptions, log_folder: Path) -> None:
+        self.options = options
+        self.log = log_folder / "workers.log"
+        self._free = [_Worker(options.threads, self.log) for _ in range(self.slots)]
+        self._busy: set[_Worker] = set()
+        self._waiting: list[tuple[int, int, asyncio.Future[_Worker]]] = []
+        self._order = itertools.count()
+
+    @property
+    def slots(self) -> int:
+        """Number of workers."""
+        return self.options.workers or len(os.sched_getaffinity(0))
+
+    async def run(self, function: Callable[..., T], *arguments: Any, urgent: bool = False) -> T:
+        """Run in the next free worker; see `Executor.run`."""
+        payload = pickle.dumps((function, arguments))
+        for remaining in range(self.options.retries, -1, -1):
+            worker = await self._acquire(urgent)
+            try:
+                return await worker.call(payload)  # type: ignore[no-any-return]
+            except WorkerDiedError as error:
+                if remaining == 0:
+                    raise WorkerDiedError(f"{error}; {self.options.retries + 1} tries") from None
+            finally:
+                self._release(worker)
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        """Kill every worker."""
+        await asyncio.gather(*(worker.kill() for worker in [*self._free, *self._busy]))
+
+    async def _acquire(self, urgent: bool) -> "_Worker":
+        if self._free:
+            worker = self._free.pop()
+        else:
+            future: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._waiting, (0 if urgent else 1, next(self._order), future))
+            try:
+                worker = await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():
+                    self._hand_on(future.result())
+                raise
+        self._busy.add(worker)
+        return worker
+
+    def _release(self, worker: "_Worker") -> None:
+        self._busy.discard(worker)
+        self._hand_on(worker)
+
+    def _hand_on(self, worker: "_Worker") -> None:
+        while self._waiting:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(worker)
+                return
+        self._free.append(worker)
+
+
+class _Worker:
+    """One process, started when first needed and again after it was lost."""
+
+    def __init__(self, threads: int, log: Path) -> None:
+        self.threads = threads
+        self.log = log
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def call(self, payload: bytes) -> Any:
+        process = await self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(struct.pack("<Q", len(payload)) + payload)
+            await process.stdin.drain()
+            header = await process.stdout.readexactly(8)
+            answer = await process.stdout.readexactly(struct.unpack("<Q", header)[0])
+        except (asyncio.IncompleteReadError, ConnectionError):
+            code = await process.wait()
+            self.process = None
+            raise WorkerDiedError(f"a worker process {_end(code)}; see {self.log}") from None
+        except BaseException:
+            await self.kill()  # cancelled half-way: what it would still say belongs to nobody
+            raise
+        failed, value = pickle.loads(answer)  # noqa: S301 - from our own child
+        if failed:
+            raise value
+        return value
+
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self.process is None or self.process.returncode is not None:
+            environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+            with self.log.open("ab") as log:
+                self.process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-m", "hilnas.executors.local_worker", str(os.getpid()),
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
+                    start_new_session=True, env=environment, limit=2**20,
+                )  # fmt: skip
+        return self.process
+
+    async def kill(self) -> None:
+        process, self.process = self.process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _end(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}"
+    name = signal.Signals(-code).name
+    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -1,0 +1,65 @@
+"""The process behind a local worker: reads pickled calls from its input, writes pickled answers.
+
+It dies with its parent, so that a host that was killed leaves nothing running.
+"""
+
+import ctypes
+import os
+import pickle
+import signal
+import struct
+import sys
+import traceback
+from typing import BinaryIO
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Serve calls until the input ends."""
+    _die_with_parent(int(sys.argv[1]))
+    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print goes to the log, not between the answers
+    os.nice(10)  # a device on this very machine is timed meanwhile
+    while True:
+        header = calls.read(8)
+        if len(header) < 8:
+            return 0
+        _serve(calls.read(struct.unpack("<Q", header)[0]), answers)
+
+
+def _serve(payload: bytes, answers: BinaryIO) -> None:
+    try:
+        function, arguments = pickle.loads(payload)  # noqa: S301 - from our own parent
+        _limit_threads()
+        answer = pickle.dumps((False, function(*arguments)))
+    except Exception as error:  # noqa: BLE001 - every failure travels to the caller
+        traceback.print_exc()
+        answer = _failure(error)
+    answers.write(struct.pack("<Q", len(answer)) + answer)
+    answers.flush()
+
+
+def _failure(error: Exception) -> bytes:
+    try:
+        answer = pickle.dumps((True, error))
+        pickle.loads(answer)  # noqa: S301 - some exceptions pickle and do not come back
+    except Exception:  # noqa: BLE001
+        return pickle.dumps((True, RuntimeError(f"{type(error).__name__}: {error}")))
+    return answer
+
+
+def _limit_threads() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+
+
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""A device as the host knows it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from hilnas_protos.v1 import agent_pb2, device_pb2
+
+
+class DeviceState(StrEnum):
+    """Where a device stands."""
+
+    READY = "READY"
+    LEASED = "LEASED"
+    OFFLINE = "OFFLINE"
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What a device said of itself in Hello."""
+
+    name: str
+    device_class: str
+    cpu_model: str
+    machine: str
+    board_model: str
+    cores: int
+    memory_kib: int
+    os: str
+    kernel: str
+    python: str
+    agent_version: str
+    runtimes: tuple[str, ...]
+    """Name and version of each, the preferred one first."""
+    meters: tuple[str, ...]
+
+    @classmethod
+    def from_hello(cls, hello: agent_pb2.Hello) -> "DeviceFacts":
+        """Read a Hello."""
+        device: device_pb2.DeviceInfo = hello.device
+        return cls(
+            name=hello.device_name,
+            device_class=hello.device_class,
+            cpu_model=device.cpu_model,
+            machine=device.machine,
+            board_model=device.board_model,
+            cores=device.cores,
+            memory_kib=device.memory_kib,
+            os=device.os,
+            kernel=device.kernel,
+            python=device.python,
+            agent_version=hello.agent_version,
+            runtimes=tuple(f"{runtime.name} {runtime.version}" for runtime in device.runtimes),
+            meters=tuple(meter.name for meter in device.meters),
+        )
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "DeviceFacts":
+        """Read what `to_json` wrote."""
+        return cls(**{**data, "runtimes": tuple(data["runtimes"]), "meters": tuple(data["meters"])})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        data = dict(self.__dict__)
+        return {**data, "runtimes": list(self.runtimes), "meters": list(self.meters)}
+
+
+@dataclass
+class Session:
+    """One stream of an agent: what goes out on it, and when it last gave a sign of life."""
+
+    epoch: int
+    boot_id: str
+    outgoing: "asyncio.Queue[agent_pb2.ConnectResponse | None]" = field(default_factory=asyncio.Queue)
+    last_seen: float = field(default_factory=time.monotonic)
+
+    def send(self, response: agent_pb2.ConnectResponse) -> None:
+        """Queue a message."""
+        self.outgoing.put_nowait(response)
+
+    def end(self, reason: str, retry_after_ms: int = 0) -> None:
+        """Say goodbye and end the stream."""
+        goodbye = agent_pb2.Goodbye(reason=reason, retry_after_ms=retry_after_ms)
+        self.outgoing.put_nowait(agent_pb2.ConnectResponse(goodbye=goodbye))
+        self.outgoing.put_nowait(None)
+
+
+@dataclass
+class Device:
+    """A device, its stream if it has one, and the job it was given."""
+
+    facts: DeviceFacts
+    session: Session | None = None
+    job_id: str = ""
+    busy_ms: float = 0.0
+    """Time spent on jobs that ended."""
+    resident_kib: int = 0
+    """Memory of the agent's main process at its last heartbeat."""
+
+    @property
+    def state(self) -> DeviceState:
+        """Return where the device stands."""
+        if self.session is None:
+            return DeviceState.OFFLINE
+        return DeviceState.LEASED if self.job_id else DeviceState.READY

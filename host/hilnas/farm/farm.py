@@ -1,0 +1,228 @@
+"""The farm: takes measurement jobs, gives them to devices, and answers for lost links and agents."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
+from hilnas.farm.jobs import MAX_ATTEMPTS, Fences, Job
+from hilnas.farm.scheduler import Free, assign
+from hilnas.farm.settings import MeasurementOptions
+from hilnas.farm.wire import measure_job, measurement
+from hilnas.store import ModelFiles
+from hilnas.trial import Measurement, Verdict
+from hilnas_protos.v1 import agent_pb2, measurement_pb2
+
+OFFLINE_AFTER_S = 30.0
+"""A device that gave no sign of life for so long is taken off."""
+RETURN_WITHIN_S = 15.0
+"""A job whose device lost its link waits so long for the device to come back with it."""
+LATE_RESULT_S = 2.0
+"""A device that came back without its job may still deliver the job's result within this time."""
+DEADLINE_SLACK_S = 60.0
+"""Time for fetching a model, beyond the deadline of its execution."""
+
+
+class FarmError(RuntimeError):
+    """The farm cannot do what is asked; the message says what is missing."""
+
+
+class Farm:
+    """Devices by name and jobs by id. All methods belong to one event loop."""
+
+    def __init__(self, models: ModelFiles, options: MeasurementOptions) -> None:
+        self.models = models
+        self.options = options
+        self.devices: dict[str, Device] = {}
+        self.jobs: dict[str, Job] = {}
+        self.on_change: Callable[[], None] = lambda: None
+        self._fences = Fences()
+        self._arrived = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start watching for devices that went silent."""
+        self._watch = asyncio.create_task(self._drop_silent())
+
+    async def close(self) -> None:
+        """Send every agent away and give up all jobs."""
+        for device in self.devices.values():
+            if device.session is not None:
+                device.session.end("the host has finished")
+        for task in [*self._tasks, *([self._watch] if self._watch else [])]:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def wait_for(self, count: int, timeout_s: float) -> list[DeviceFacts]:
+        """Return the connected devices once there are `count`; FarmError when they don't come in time."""
+        deadline = time.monotonic() + timeout_s
+        while len(connected := self.connected()) < count:
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                names = ", ".join(facts.name for facts in connected) or "none"
+                raise FarmError(
+                    f"waited {timeout_s:.0f} s for {count} devices, connected: {names}; start `hilnas-agent "
+                    "--host ADDRESS` on each, or see agent.log in the results folder for the local one"
+                ) from None
+        return connected
+
+    def connected(self) -> list[DeviceFacts]:
+        """Return the devices that have a stream."""
+        return [d.facts for d in self.devices.values() if d.state is not DeviceState.OFFLINE]
+
+    def activity(self) -> dict[str, str]:
+        """Return what each device is doing: the job's model, or its state."""
+        return {
+            name: f"measuring {self.jobs[device.job_id].model_sha256[:8]}"
+            if device.job_id in self.jobs
+            else device.state.lower()
+            for name, device in self.devices.items()
+        }
+
+    async def measure(self, model_sha256: str, device_class: str) -> Measurement:
+        """Return the measurement of a stored model on a device of a class.
+
+        Faults of devices and links are tried again elsewhere; the last one comes back as a
+        DEVICE_FAULT. Asking twice at once for the same thing measures it once.
+        """
+        key = f"{model_sha256} {device_class} {self.options.protocol_hash} {self.options.runtime_asked}"
+        job_id = hashlib.sha256(key.encode()).hexdigest()[:32]
+        job = self.jobs.get(job_id)
+        if job is None:
+            size = self.models.path(model_sha256).stat().st_size
+            done = asyncio.get_running_loop().create_future()
+            job = self.jobs[job_id] = Job(job_id, model_sha256, size, device_class, done)
+            self._schedule()
+        return await asyncio.shield(job.done)
+
+    def attach(self, facts: DeviceFacts, session: Session, running: list[str]) -> None:
+        """Take a device's new stream; an older one of the same device is ended."""
+        device = self.devices.setdefault(facts.name, Device(facts))
+        if device.session is not None:
+            device.session.end("a newer connection of this device took over")
+        device.facts, device.session = facts, session
+        job = self.jobs.get(device.job_id)
+        if job is not None and job.id not in running:
+            self._later(LATE_RESULT_S, job, job.fence, f"{facts.name} came back without the job")
+        self._arrived.set()
+        self._schedule()
+
+    def detach(self, name: str, session: Session) -> None:
+        """Note that a stream has ended. Its job may come back with the next one for a while."""
+        device = self.devices.get(name)
+        if device is None or device.session is not session:
+            return
+        device.session = None
+        job = self.jobs.get(device.job_id)
+        if job is not None:
+            self._later(RETURN_WITHIN_S, job, job.fence, f"the link to {name} was lost", unless_back=True)
+        self.on_change()
+
+    def accept(self, name: str, result: measurement_pb2.MeasureResult) -> None:
+        """Take a result. One of an earlier lease, or of a job that has ended, is dropped."""
+        device = self.devices[name]
+        job = self.jobs.get(result.job_id)
+        if job is None or job.fence != result.fence or job.device != name:
+            return
+        device.job_id = ""
+        device.busy_ms += result.total_ms
+        if result.model_sha256 != job.model_sha256 or result.protocol_hash != self.options.protocol_hash:
+            self._fault(job, f"{name} answered for another model or protocol")
+            return
+        value = measurement(result, name, device.facts.device_class)
+        if value.verdict is Verdict.DEVICE_FAULT:
+            self._fault(job, f"{name}: {value.message}", value)
+        else:
+            self._finish(job, value)
+
+    def _finish(self, job: Job, value: Measurement) -> None:
+        del self.jobs[job.id]
+        if not job.done.done():
+            job.done.set_result(value)
+        self._schedule()
+
+    def _fault(self, job: Job, reason: str, value: Measurement | None = None) -> None:
+        """Free the job's device and try elsewhere, or give up."""
+        device = self.devices.get(job.device)
+        if device is not None and device.job_id == job.id:
+            device.job_id = ""
+        job.failed_on.add(job.device)
+        job.faults.append(reason)
+        failed, job.device, job.fence = job.device, "", 0
+        if job.attempt < MAX_ATTEMPTS:
+            self._schedule()
+            return
+        self._finish(
+            job,
+            value
+            or Measurement(
+                device=failed,
+                device_class=job.device_class,
+                model_sha256=job.model_sha256,
+                protocol_hash=self.options.protocol_hash,
+                runtime=self.options.runtime_asked,
+                verdict=Verdict.DEVICE_FAULT,
+                message="; ".join(job.faults),
+                attempt=job.attempt,
+            ),
+        )
+
+    def _schedule(self) -> None:
+        waiting = [job.waiting for job in self.jobs.values() if not job.device]
+        known = [
+            (Free(name, device.facts.device_class), device.state)
+            for name, device in self.devices.items()
+            if device.state is not DeviceState.OFFLINE
+        ]
+        free = [device for device, state in known if state is DeviceState.READY]
+        for job_id, name in assign(waiting, free, [device for device, _ in known]):
+            self._give(self.jobs[job_id], self.devices[name])
+        self.on_change()
+
+    def _give(self, job: Job, device: Device) -> None:
+        assert device.session is not None
+        job.attempt += 1
+        job.fence = self._fences.next()
+        job.device = device.facts.name
+        device.job_id = job.id
+        message = measure_job(self.options, job.id, job.attempt, job.fence, job.model_sha256, job.size)
+        device.session.send(agent_pb2.ConnectResponse(measure_job=message))
+        limit = self.options.deadline_s + DEADLINE_SLACK_S
+        self._later(limit, job, job.fence, f"{job.device} gave no answer within {limit:.0f} s")
+
+    def _later(
+        self, delay_s: float, job: Job, fence: int, reason: str, unless_back: bool = False
+    ) -> None:
+        """Count a fault after a while, unless the job has moved on, or its device has come back."""
+
+        async def wait() -> None:
+            await asyncio.sleep(delay_s)
+            current = self.jobs.get(job.id)
+            if current is not job or job.fence != fence:
+                return
+            device = self.devices[job.device]
+            if device.session is not None:
+                if unless_back:
+                    return  # attach() looks after the job now
+                cancel = agent_pb2.CancelJob(job_id=job.id)
+                device.session.send(agent_pb2.ConnectResponse(cancel_job=cancel))
+            self._fault(job, reason)
+
+        task = asyncio.create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _drop_silent(self) -> None:
+        while True:
+            await asyncio.sleep(OFFLINE_AFTER_S / 6)
+            for name, device in self.devices.items():
+                session = device.session
+                if session is not None and time.monotonic() - session.last_seen > OFFLINE_AFTER_S:
+                    session.end("no sign of life", retry_after_ms=1000)
+                    self.detach(name, session)

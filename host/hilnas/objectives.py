@@ -1,0 +1,271 @@
+"""Objectives: what is wanted of an architecture, the reward of a trial, the front of many.
+
+Reward forms: soft and hard of MnasNet (Tan et al. 2019, eq. 2-3), absolute of TuNAS (Bender et al.
+2020, eq. 1). A limit makes a candidate INVALID; a floor takes away the gain of a cost that runs to
+nothing, which a net that does nothing would otherwise win by.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from hilnas.options import Options
+from hilnas.trial import FIGURE_VERDICTS, Measurement, Score, Trial, TrialStatus
+from hilnas.units import parse_quantity
+
+
+class Quantity(StrEnum):
+    """What can be asked for."""
+
+    ACCURACY = "accuracy"
+    LATENCY = "latency"
+    PEAK_MEMORY = "peak_memory"
+    MODEL_SIZE = "model_size"
+    MACS = "macs"
+    ENERGY = "energy"
+
+
+UNITS: Mapping[Quantity, str] = {
+    Quantity.ACCURACY: "",
+    Quantity.LATENCY: "ms",
+    Quantity.PEAK_MEMORY: "KiB",
+    Quantity.MODEL_SIZE: "KiB",
+    Quantity.MACS: "M",
+    Quantity.ENERGY: "mJ",
+}
+"""Canonical unit of each quantity; accuracy is a share, MACs are millions."""
+
+STATIC = frozenset({Quantity.MODEL_SIZE, Quantity.MACS})
+"""Quantities read off the model file."""
+
+MEASURED = frozenset({Quantity.LATENCY, Quantity.PEAK_MEMORY, Quantity.ENERGY})
+"""Quantities that only a device can tell."""
+
+
+class Objective(Options):
+    """One `[[objective]]` of a recipe."""
+
+    quantity: Quantity
+    """What is wanted: accuracy (maximised), or a cost (minimised)."""
+    device_class: str | None = None
+    """Class of device that a measured cost is about; the only one there is when left out."""
+    target: float | None = Field(None, gt=0)
+    """Where a soft, hard or absolute cost turns. Without one the cost shapes the front, not the reward."""
+    kind: Literal["soft", "hard", "absolute"] = "soft"
+    """Form in which a cost with a target enters the reward."""
+    exponent: float = Field(-0.07, le=0)
+    """Exponent of a soft cost, and of a hard one beyond its target (there -1 when left out)."""
+    slope: float = Field(-0.1, le=0)
+    """Slope of an absolute cost."""
+    limit: float | None = Field(None, gt=0)
+    """A candidate beyond this is INVALID: above for a cost, below for accuracy."""
+    floor: float | None = Field(None, ge=0)
+    """A cost below this counts as this much."""
+
+    @field_validator("target", "limit", "floor", mode="before")
+    @classmethod
+    def _with_unit(cls, value: object, info: ValidationInfo) -> object:
+        quantity = info.data.get("quantity")
+        if value is None or quantity is None:
+            return value
+        if not isinstance(value, str | int | float):
+            raise ValueError("write a number, or a number and a unit")
+        return parse_quantity(value, UNITS[quantity])
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Objective":
+        if self.quantity not in MEASURED and self.device_class is not None:
+            raise ValueError(f"{self.quantity} is not measured on a device: leave device_class out")
+        if self.quantity is Quantity.ACCURACY and (self.target is not None or self.floor is not None):
+            raise ValueError("accuracy is maximised: give it a limit, or nothing")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Name of the objective in results, e.g. "latency" or "latency@pi4"."""
+        return f"{self.quantity}@{self.device_class}" if self.device_class else str(self.quantity)
+
+    @property
+    def unit(self) -> str:
+        """Canonical unit of the values."""
+        return UNITS[self.quantity]
+
+    @property
+    def maximise(self) -> bool:
+        """Is more better?"""
+        return self.quantity is Quantity.ACCURACY
+
+    def breaks_limit(self, value: float) -> bool:
+        """Is `value` beyond the limit?"""
+        if self.limit is None:
+            return False
+        return value < self.limit if self.maximise else value > self.limit
+
+    def factor(self, value: float) -> float:
+        """Return what a cost multiplies the accuracy by (soft, hard); 1 without a target."""
+        if self.target is None or self.kind == "absolute" or self.maximise:
+            return 1.0
+        ratio = max(value, self.floor or 0.0, 1e-9) / self.target
+        if self.kind == "soft":
+            return float(ratio**self.exponent)
+        beyond = self.exponent if "exponent" in self.model_fields_set else -1.0
+        return float(ratio**beyond) if ratio > 1 else 1.0
+
+    def addend(self, value: float) -> float:
+        """Return what an absolute cost adds to the reward, never above zero."""
+        if self.target is None or self.kind != "absolute" or self.maximise:
+            return 0.0
+        return self.slope * abs(max(value, self.floor or 0.0) / self.target - 1.0)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A value in its objective's unit, with its standard error."""
+
+    value: float
+    se: float = 0.0
+
+
+INVALID_REWARD = 0.0
+"""Reward of an INVALID candidate: explicit, and worse than any net that classifies at all."""
+
+
+def figure_of(objective: Objective, trial: Trial) -> Figure | None:
+    """Return what a trial has to say on an objective so far, or None while it has nothing."""
+    quantity = objective.quantity
+    if quantity is Quantity.ACCURACY:
+        return Figure(trial.estimate.accuracy, trial.estimate.accuracy_se) if trial.estimate else None
+    if quantity in STATIC:
+        if trial.model is None:
+            return None
+        return Figure(trial.model.bytes / 1024 if quantity is Quantity.MODEL_SIZE else trial.model.macs / 1e6)
+    measurement = _measurement_of(objective, trial)
+    if measurement is None or measurement.verdict not in FIGURE_VERDICTS:
+        return None
+    if quantity is Quantity.LATENCY:
+        latency = measurement.latency
+        return Figure(latency.median_ms, (latency.high_ms - latency.low_ms) / (2 * 1.96)) if latency else None
+    value = measurement.peak_memory_kib if quantity is Quantity.PEAK_MEMORY else measurement.energy_mj
+    return Figure(float(value)) if value is not None else None
+
+
+def _measurement_of(objective: Objective, trial: Trial) -> Measurement | None:
+    for measurement in trial.measurements:
+        if objective.device_class in (None, measurement.device_class):
+            return measurement
+    return None
+
+
+def broken_limit(objectives: Sequence[Objective], trial: Trial) -> str | None:
+    """Return which limit a trial breaks already, in words, or None."""
+    for objective in objectives:
+        figure = figure_of(objective, trial)
+        if figure is not None and objective.breaks_limit(figure.value):
+            return f"{objective.label} {figure.value:.4g} {objective.unit}".rstrip() + (
+                f" is beyond the limit of {objective.limit:.4g} {objective.unit}".rstrip()
+            )
+    return None
+
+
+def has_limits_before_training(objectives: Iterable[Objective]) -> bool:
+    """Could a candidate turn out INVALID by a device's figure, so that training it would be wasted?"""
+    return any(o.limit is not None and o.quantity in MEASURED for o in objectives)
+
+
+def score(objectives: Sequence[Objective], trial: Trial) -> Score:
+    """Return the reward of a trial that has every figure, with its standard error by the delta method.
+
+    Reward = accuracy x product of factors + sum of addends; without accuracy among the objectives,
+    1 stands for it. ValueError when a figure is missing.
+    """
+    figures: dict[str, Figure] = {}
+    for objective in objectives:
+        figure = figure_of(objective, trial)
+        if figure is None:
+            raise ValueError(f"trial {trial.number} has no figure for {objective.label}")
+        figures[objective.label] = figure
+    values = {label: figure.value for label, figure in figures.items()}
+    reward = _reward(objectives, values)
+    variance = 0.0
+    for label, figure in figures.items():
+        if figure.se > 0:
+            high = _reward(objectives, {**values, label: figure.value + figure.se})
+            low = _reward(objectives, {**values, label: max(0.0, figure.value - figure.se)})
+            variance += ((high - low) / 2) ** 2
+    return Score(reward, math.sqrt(variance), values)
+
+
+def _reward(objectives: Sequence[Objective], values: Mapping[str, float]) -> float:
+    accuracy = 1.0
+    product = 1.0
+    total = 0.0
+    for objective in objectives:
+        value = values[objective.label]
+        if objective.quantity is Quantity.ACCURACY:
+            accuracy = value
+        product *= objective.factor(value)
+        total += objective.addend(value)
+    return accuracy * product + total
+
+
+def pareto_front(objectives: Sequence[Objective], trials: Iterable[Trial]) -> list[Trial]:
+    """Return the SCORED trials that no other one beats or equals in all objectives, best accuracy first."""
+    scored = [trial for trial in trials if trial.status is TrialStatus.SCORED and trial.score is not None]
+    points = [_losses(objectives, trial) for trial in scored]
+    front = [
+        (point, trial)
+        for i, (point, trial) in enumerate(zip(points, scored, strict=True))
+        if not any(_dominates(other, point) or (other == point and j < i) for j, other in enumerate(points))
+    ]
+    return [trial for _, trial in sorted(front, key=lambda pair: (pair[0], pair[1].number))]
+
+
+def hypervolume(points: Iterable[Sequence[float]], reference: Sequence[float]) -> float:
+    """Return the volume that `points` (losses, less is better) dominate up to `reference`, exactly.
+
+    By slicing the last objective (HSO, While et al. 2006); meant for a few objectives.
+    """
+    inside = sorted({tuple(p) for p in points if all(v < r for v, r in zip(p, reference, strict=True))})
+    if not inside:
+        return 0.0
+    if len(reference) == 1:
+        return float(reference[0] - inside[0][0])
+    levels = sorted({point[-1] for point in inside})
+    volume = 0.0
+    for level, following in zip(levels, [*levels[1:], reference[-1]], strict=True):
+        slab = [point[:-1] for point in inside if point[-1] <= level]
+        volume += (following - level) * hypervolume(slab, reference[:-1])
+    return volume
+
+
+def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) -> float:
+    """Return the hypervolume of scored trials, each objective scaled so that its worst value is 1.
+
+    The reference is the worst value seen of each cost, and an accuracy of 0. It grows with the
+    record, so compare it within one search only.
+    """
+    points = [_losses(objectives, t) for t in trials if t.status is TrialStatus.SCORED and t.score is not None]
+    if not points:
+        return 0.0
+    worst = [
+        1.0 if objective.maximise else max(max(point[axis] for point in points), 1e-12)
+        for axis, objective in enumerate(objectives)
+    ]
+    scaled = [
+        [1.0 + v if o.maximise else v / w for v, w, o in zip(point, worst, objectives, strict=True)]
+        for point in points
+    ]
+    return hypervolume(scaled, [1.0 + 1e-9] * len(objectives))
+
+
+def _losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
+    assert trial.score is not None
+    return tuple(-trial.score.values[o.label] if o.maximise else trial.score.values[o.label] for o in objectives)
+
+
+def _dominates(first: Sequence[float], second: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(first, second, strict=True)) and tuple(first) != tuple(second)

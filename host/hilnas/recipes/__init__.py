@@ -1,0 +1,1 @@
+"""Recipes that ship, by the name of their file."""

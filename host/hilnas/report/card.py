@@ -1,0 +1,19 @@
+"""The model card that lies beside a model.tflite: what it is, how to feed it, what it was seen to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hilnas.export import Int8Model
+
+
+def model_card(results: Mapping[str, Any], model: bytes) -> str:
+    """Return the card as Markdown."""
+    interpreter = Int8Model(model)
+    environment = Environment(
+        loader=PackageLoader("hilnas.report"), undefined=StrictUndefined, autoescape=False, trim_blocks=True  # noqa: S701 - Markdown
+    )
+    return environment.get_template("model_card.md.jinja").render(
+        results=results, best=results["best"], task=results["task"], model=interpreter
+    )

@@ -1,0 +1,205 @@
+"""Results of a search, from its record alone: result.json, the winning model and its card, report.html."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hilnas.objectives import Objective, front_hypervolume, pareto_front
+from hilnas.recipe import check_recipe
+from hilnas.report.card import model_card
+from hilnas.report.page import page
+from hilnas.search.history import History, Winner, rebuild
+from hilnas.search.setup import SearchError, make_space, resolve_objectives
+from hilnas.search.winners import best_trials
+from hilnas.store import ModelFiles, Record, SearchRow
+from hilnas.store.files import write_atomically
+from hilnas.trial import Measurement, Trial
+
+FORMAT = 1
+"""Version of result.json."""
+
+
+def report_folder(folder: Path) -> dict[str, Any]:
+    """Write the results of a folder again, and return them. SearchError when it holds no search."""
+    if not (folder / "record.sqlite").is_file():
+        raise SearchError(f"{folder} holds no record.sqlite: name the folder that `hilnas run` printed")
+    record = Record.in_folder(folder)
+    try:
+        searches = record.searches()
+        if not searches:
+            raise SearchError(f"the record in {folder} holds no search: nothing was begun there")
+        return write_results(record, searches[-1], folder)
+    finally:
+        record.close()
+
+
+def write_results(record: Record, search: SearchRow, folder: Path) -> dict[str, Any]:
+    """Write result.json, report.html and, once there is one, model.tflite with model_card.md."""
+    history = rebuild(record.events(search.id))
+    results = results_of(search, history)
+    best = results["best"]
+    if best is not None:
+        content = ModelFiles(folder / "models").get(best["model_sha256"])
+        write_atomically(folder / "model.tflite", content)
+        write_atomically(folder / "model_card.md", model_card(results, content).encode())
+        architecture = {"space": best["space"], "decisions": best["decisions"]}
+        write_atomically(folder / "architecture.json", json.dumps(architecture, indent=1).encode())
+    write_atomically(folder / "result.json", json.dumps(results, indent=1, allow_nan=False).encode())
+    write_atomically(folder / "report.html", page(results).encode())
+    return results
+
+
+def results_of(search: SearchRow, history: History) -> dict[str, Any]:
+    """Return result.json's content."""
+    recipe = check_recipe(search.recipe)
+    devices = history.sessions[-1].devices if history.sessions else ()
+    objectives = resolve_objectives(recipe, devices) if history.sessions else tuple(recipe.objective)
+    front = pareto_front(objectives, history.trials)
+    wall_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
+    return {
+        "format": FORMAT,
+        "search": {
+            "id": search.id,
+            "name": search.name,
+            "created_unix": search.created_unix,
+            "status": "finished" if history.finished else "stopped",
+            "sessions": len(history.sessions),
+        },
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": search.seed,
+        "versions": dict(search.versions),
+        "task": dict(history.sessions[-1].task) if history.sessions else None,
+        "objectives": [_objective_row(objective) for objective in objectives],
+        "devices": [device.to_json() for device in devices],
+        "trials": [trial_row(trial) for trial in history.trials],
+        "winners": [_winner_row(winner) for winner in history.winners],
+        "best": _best(recipe_space(history, recipe), history),
+        "front": [trial.number for trial in front],
+        "hypervolume": front_hypervolume(objectives, history.trials),
+        "wall_s": wall_s,
+        "device_busy_fraction": _busy_fraction(history, wall_s, len(devices)),
+    }
+
+
+def recipe_space(history: History, recipe: Any) -> Any:
+    """Return the space of a search that has begun, without its data; None before that."""
+    if not history.sessions:
+        return None
+    task = history.sessions[-1].task
+    channels, height, width = task["shape"]
+    return make_space(recipe, (channels, height, width), len(task["labels"]))
+
+
+def trial_row(trial: Trial) -> dict[str, Any]:
+    """Return a trial as result.json has it."""
+    first = trial.measurements[0] if trial.measurements else None
+    return {
+        "number": trial.number,
+        "digest": trial.architecture.digest,
+        "decisions": dict(trial.architecture.decisions),
+        "status": trial.status.value,
+        "reason": trial.reason,
+        "reward": trial.score.reward if trial.score else None,
+        "reward_se": trial.score.reward_se if trial.score else None,
+        "values": dict(trial.score.values) if trial.score else {},
+        "accuracy": trial.estimate.accuracy if trial.estimate else None,
+        "accuracy_se": trial.estimate.accuracy_se if trial.estimate else None,
+        "float_accuracy": trial.estimate.float_accuracy if trial.estimate else None,
+        "trained_model_sha256": trial.estimate.model_sha256 if trial.estimate else None,
+        **_device_figures(first),
+        "model_sha256": trial.model.sha256 if trial.model else None,
+        "model_bytes": trial.model.bytes if trial.model else None,
+        "macs": trial.model.macs if trial.model else None,
+        "parameters": trial.model.parameters if trial.model else None,
+        "measurements": [_measurement_row(measurement) for measurement in trial.measurements],
+        "timings_s": dict(trial.timings),
+        "policy_version": trial.proposal.policy_version,
+    }
+
+
+def _device_figures(measurement: Measurement | None) -> dict[str, Any]:
+    latency = measurement.latency if measurement else None
+    energy = measurement.energy_mj if measurement else None
+    return {
+        "latency_ms": latency.median_ms if latency else None,
+        "latency_low_ms": latency.low_ms if latency else None,
+        "latency_high_ms": latency.high_ms if latency else None,
+        "peak_memory_kib": measurement.peak_memory_kib if measurement else None,
+        "energy_mj": energy,
+        "energy_reason": "" if energy is not None else (measurement.energy_reason if measurement else "not measured"),
+    }
+
+
+def _measurement_row(measurement: Measurement) -> dict[str, Any]:
+    latency = measurement.latency
+    return {
+        "device": measurement.device,
+        "device_class": measurement.device_class,
+        "runtime": measurement.runtime,
+        "protocol_hash": measurement.protocol_hash,
+        "verdict": measurement.verdict.value,
+        "message": measurement.message,
+        **_device_figures(measurement),
+        "latency_p95_ms": latency.p95_ms if latency else None,
+        "load_ms": latency.load_ms if latency else None,
+        "first_ms": latency.first_ms if latency else None,
+        "baseline_memory_kib": measurement.baseline_memory_kib,
+        "conditions": dict(measurement.conditions),
+        "attempt": measurement.attempt,
+    }
+
+
+def _winner_row(winner: Winner) -> dict[str, Any]:
+    return {
+        "trial": winner.trial,
+        "model_sha256": winner.model.sha256,
+        "model_bytes": winner.model.bytes,
+        "macs": winner.model.macs,
+        "parameters": winner.model.parameters,
+        "weights_sha256": winner.weights_sha256,
+        **winner.accuracies,
+        "measurements": [_measurement_row(measurement) for measurement in winner.measurements],
+        "training_s": winner.seconds,
+    }
+
+
+def _best(space: Any, history: History) -> dict[str, Any] | None:
+    """The best trial, with what its retraining gave where it was retrained."""
+    ranked = best_trials(history.trials, 1)
+    if not ranked or space is None:
+        return None
+    trial = ranked[0]
+    row = {**trial_row(trial), "space": trial.architecture.space}
+    row["model_sha256"] = row["trained_model_sha256"] or row["model_sha256"]
+    for winner in history.winners:
+        if winner.trial == trial.number:
+            final = _winner_row(winner)
+            figures = _device_figures(winner.measurements[0]) if winner.measurements else {}
+            row = {**row, **final, **figures, "final": True}
+    row["blocks"] = [
+        {"name": b.name, "kind": b.kind, "output": list(b.output), "details": dict(b.details)}
+        for b in space.describe(trial.architecture)
+    ]
+    return row
+
+
+def _objective_row(objective: Objective) -> dict[str, Any]:
+    return {**objective.model_dump(mode="json"), "label": objective.label, "unit": objective.unit}
+
+
+def _busy_fraction(history: History, wall_s: float, devices: int) -> float | None:
+    """Share of the time that devices spent on jobs."""
+    if wall_s <= 0 or devices == 0:
+        return None
+    measured: Sequence[Measurement] = [
+        *(m for trial in history.trials for m in trial.measurements),
+        *(m for winner in history.winners for m in winner.measurements),
+    ]
+    return min(1.0, sum(m.device_ms for m in measured) / 1000 / wall_s / devices)
+
+
+def front_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of the trials on the front, best accuracy first."""
+    trials = results["trials"]
+    return [trials[number] for number in results["front"]]

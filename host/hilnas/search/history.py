@@ -1,0 +1,122 @@
+"""What a search's events come to: its trials, how far the strategy has learned, its winners."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hilnas.farm.devices import DeviceFacts
+from hilnas.store import Event, EventKind
+from hilnas.store.codec import load
+from hilnas.trial import (
+    Estimate,
+    Measurement,
+    ModelFacts,
+    Proposal,
+    Score,
+    Trial,
+    TrialStatus,
+)
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A trial's architecture, retrained at length, and what its final file can do."""
+
+    trial: int
+    model: ModelFacts
+    accuracies: dict[str, float]
+    """Shares of validation and test examples that the int8 file and the float module get right."""
+    measurements: tuple[Measurement, ...]
+    weights_sha256: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SessionSpan:
+    """One run of a host on the search, from its first to its last event."""
+
+    started_unix: float
+    ended_unix: float
+    devices: tuple[DeviceFacts, ...]
+    task: Mapping[str, Any]
+    """What `task_facts` said of the task."""
+
+
+@dataclass
+class History:
+    """A search as its events tell it."""
+
+    trials: list[Trial] = field(default_factory=list)
+    observed: int = 0
+    """Trials that the strategy has learned from, the first ones."""
+    observations: list[tuple[int, int]] = field(default_factory=list)
+    """(Trials proposed before, trials observed after) of each group, in order."""
+    winners: list[Winner] = field(default_factory=list)
+    sessions: list[SessionSpan] = field(default_factory=list)
+    finished: bool = False
+
+    def add(self, event: Event) -> None:
+        """Take the next event."""
+        payload = event.payload
+        match event.kind:
+            case EventKind.SESSION_STARTED:
+                self.sessions.append(_session(event))
+                self.finished = False
+            case EventKind.PROPOSED:
+                self.trials.append(Trial(event.trial, load(Proposal, payload)))
+            case EventKind.OBSERVED:
+                self.observed = int(payload["through"])
+                self.observations.append((len(self.trials), self.observed))
+            case EventKind.WINNER_TRAINED:
+                self.winners.append(load(Winner, payload))
+            case EventKind.SEARCH_FINISHED:
+                self.finished = True
+            case EventKind.SEARCH_STARTED | EventKind.SESSION_ENDED:
+                pass
+            case _:
+                self.trials[event.trial] = advance(self.trials[event.trial], event)
+        if self.sessions:
+            self.sessions[-1] = replace(self.sessions[-1], ended_unix=event.at_unix)
+
+
+def rebuild(events: Iterable[Event]) -> History:
+    """Fold events into a history."""
+    history = History()
+    for event in events:
+        history.add(event)
+    return history
+
+
+def advance(trial: Trial, event: Event) -> Trial:
+    """Return a trial after one more event of its own."""
+    payload = event.payload
+    match event.kind:
+        case EventKind.EXPORTED:
+            return replace(
+                trial, model=load(ModelFacts, payload["model"]), timings=_timed(trial, "export", payload)
+            )
+        case EventKind.MEASURED:
+            measurement = load(Measurement, payload)
+            timings = {**trial.timings, f"measure@{event.key}": measurement.device_ms / 1000}
+            return replace(trial, measurements=(*trial.measurements, measurement), timings=timings)
+        case EventKind.ESTIMATED:
+            return replace(
+                trial, estimate=load(Estimate, payload["estimate"]), timings=_timed(trial, "estimate", payload)
+            )
+        case EventKind.SCORED:
+            return replace(trial, score=load(Score, payload), status=TrialStatus.SCORED)
+        case EventKind.INVALID:
+            return replace(trial, status=TrialStatus.INVALID, reason=payload["reason"])
+        case EventKind.FAILED:
+            return replace(trial, status=TrialStatus.FAILED, reason=payload["reason"])
+        case _:
+            raise ValueError(f"{event.kind} is not about a trial")
+
+
+def _session(event: Event) -> SessionSpan:
+    devices = tuple(DeviceFacts.from_json(device) for device in event.payload["devices"])
+    return SessionSpan(event.at_unix, event.at_unix, devices, event.payload["task"])
+
+
+def _timed(trial: Trial, stage: str, payload: Any) -> dict[str, float]:
+    return {**trial.timings, stage: float(payload["seconds"])}

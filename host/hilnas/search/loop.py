@@ -1,0 +1,128 @@
+"""The loop: proposes, keeps trials under way, lets the strategy learn, until the search has enough."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from hilnas.executors import Executor
+from hilnas.farm import Farm
+from hilnas.search.history import History
+from hilnas.search.lifecycle import Lifecycle
+from hilnas.search.replay import replay
+from hilnas.search.schedule import observed_before
+from hilnas.search.setup import SearchError, Setup
+from hilnas.store import EventKind, ModelFiles, Record
+from hilnas.store.codec import dump
+from hilnas.trial import TrialStatus
+
+MAX_FAILED_SHARE = 0.5
+"""A search in which more than this share of at least `MIN_FAILED` trials FAILED gives up."""
+MIN_FAILED = 8
+
+
+class SearchLoop:
+    """One search, from its record's end on. `history` must be fed every event of the record."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        search_id: str,
+        record: Record,
+        models: ModelFiles,
+        farm: Farm,
+        executor: Executor,
+        history: History,
+    ) -> None:
+        self.setup = setup
+        self.search_id = search_id
+        self.record = record
+        self.history = history
+        self.lifecycle = Lifecycle(setup, search_id, record, models, farm, executor, history.trials)
+        self._strategy = setup.new_strategy()
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._started = time.monotonic()
+        self.on_change: Callable[[], None] = lambda: None
+
+    async def run(self) -> None:
+        """Run to the end of the budget. Cancelling it leaves every trial where the record has it."""
+        replay(self._strategy, self.history)
+        try:
+            for trial in self.history.trials:
+                if not trial.final:
+                    self._launch(trial.number)
+            while True:
+                while self._may_propose():
+                    self._propose()
+                if not self._running:
+                    break
+                await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+            self._observe_through(len(self.history.trials))
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            with suppress(BaseException):
+                await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    @property
+    def counted(self) -> int:
+        """Trials that count towards the budget: those that no device or host has failed."""
+        return sum(trial.status is not TrialStatus.FAILED for trial in self.history.trials)
+
+    def _may_propose(self) -> bool:
+        options = self.setup.recipe.search
+        number = len(self.history.trials)
+        if self.counted >= options.trials:
+            return False
+        if options.hours is not None and time.monotonic() - self._started > options.hours * 3600:
+            return False
+        due = observed_before(number, options.in_flight, options.group)
+        return all(trial.final for trial in self.history.trials[:due])
+
+    def _propose(self) -> None:
+        options = self.setup.recipe.search
+        number = len(self.history.trials)
+        self._observe_through(observed_before(number, options.in_flight, options.group))
+        proposal = self._strategy.propose(self.history.trials[self.history.observed :])
+        self.record.append(self.search_id, EventKind.PROPOSED, number, payload=dump(proposal))
+        self._launch(number)
+
+    def _observe_through(self, end: int) -> None:
+        """Let the strategy learn from the trials up to `end`, group by group, each recorded before."""
+        group = self.setup.recipe.search.group
+        while self.history.observed < end:
+            start = self.history.observed
+            through = min(start + group, end)
+            trials = self.history.trials[start:through]
+            self.record.append(
+                self.search_id, EventKind.OBSERVED, key=str(through), payload={"through": through}
+            )
+            self._strategy.observe(trials)
+
+    def _launch(self, number: int) -> None:
+        self._running[number] = asyncio.create_task(self.lifecycle.run(number), name=f"trial {number}")
+        self.on_change()
+
+    def _collect(self) -> None:
+        for number, task in list(self._running.items()):
+            if not task.done():
+                continue
+            del self._running[number]
+            error = task.exception()
+            if error is not None:
+                raise SearchError(_unexpected(number, error)) from error
+        failed = [trial for trial in self.history.trials if trial.status is TrialStatus.FAILED]
+        ended = sum(trial.final for trial in self.history.trials)
+        if len(failed) >= MIN_FAILED and len(failed) > MAX_FAILED_SHARE * ended:
+            raise SearchError(
+                f"{len(failed)} of {ended} trials failed for no fault of theirs, the last one: "
+                f"{failed[-1].reason}. Mend that and use --resume"
+            )
+        self.on_change()
+
+
+def _unexpected(number: int, error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"trial {number} ended in {type(error).__name__}: {error}. Mend that and use --resume"

@@ -1,0 +1,122 @@
+"""What a recipe comes to: the task, space, strategy, estimator and objectives, checked against devices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hilnas.estimators import Estimator
+from hilnas.farm.devices import DeviceFacts
+from hilnas.objectives import MEASURED, Objective, Quantity
+from hilnas.options import nearest
+from hilnas.plugins import Axis, find
+from hilnas.recipe import Recipe
+from hilnas.spaces import Space
+from hilnas.strategies import Strategy
+from hilnas.tasks import SplitName, Task
+from hilnas.tasks.resize import RESIZE
+
+
+_SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
+
+
+class SearchError(RuntimeError):
+    """A search cannot start or go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The parts of one search."""
+
+    recipe: Recipe
+    task: Task
+    space: Space
+    estimator: Estimator
+    objectives: tuple[Objective, ...]
+    """With the device classes filled in."""
+    device_classes: tuple[str, ...]
+    """Classes on which each candidate is measured."""
+
+    @property
+    def seed(self) -> int:
+        """The search's seed."""
+        return self.recipe.search.seed
+
+    def new_strategy(self) -> Strategy:
+        """Return the strategy as it was before the first proposal."""
+        strategy: Strategy = find(Axis.STRATEGY, self.recipe.strategy.name)(
+            self.space, self.recipe.options(Axis.STRATEGY), self.seed
+        )
+        return strategy
+
+
+def make_task(recipe: Recipe) -> Task:
+    """Return the task with its data read and checked. TaskError says what is wrong with it."""
+    task: Task = find(Axis.TASK, recipe.task.name)(recipe.options(Axis.TASK), recipe.search.seed)
+    _ = task.normalisation
+    return task
+
+
+def make_space(recipe: Recipe, shape: tuple[int, int, int], classes: int) -> Space:
+    """Return the space for pictures of a shape [C, H, W] and a number of classes."""
+    space: Space = find(Axis.SPACE, recipe.space.name)(shape, classes, recipe.options(Axis.SPACE))
+    return space
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """Return what a report must know of a task whose data may be elsewhere; JSON."""
+    normalisation = task.normalisation
+    return {
+        "name": task.name,
+        "shape": list(task.shape),
+        "labels": list(task.labels),
+        "examples": {name: len(task.split(name)) for name in _SPLITS},
+        "mean": list(normalisation.mean),
+        "std": list(normalisation.std),
+        "resize": RESIZE,
+    }
+
+
+def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Setup:
+    """Put the parts together. SearchError when no device can measure an objective."""
+    objectives = resolve_objectives(recipe, devices)
+    asked = [o.device_class for o in objectives if o.device_class is not None]
+    return Setup(
+        recipe=recipe,
+        task=task,
+        space=make_space(recipe, task.shape, task.classes),
+        estimator=find(Axis.ESTIMATOR, recipe.estimator.name)(recipe.options(Axis.ESTIMATOR)),
+        objectives=objectives,
+        device_classes=tuple(dict.fromkeys(asked)),
+    )
+
+
+def resolve_objectives(recipe: Recipe, devices: Sequence[DeviceFacts]) -> tuple[Objective, ...]:
+    """Return the objectives with their device classes; SearchError when one cannot be measured."""
+    return tuple(_resolve(objective, devices) for objective in recipe.objective)
+
+
+def _resolve(objective: Objective, devices: Sequence[DeviceFacts]) -> Objective:
+    """Fill in the class of an objective that is measured, and see that it can be."""
+    if objective.quantity not in MEASURED:
+        return objective
+    classes = sorted({device.device_class for device in devices})
+    wanted = objective.device_class
+    if wanted is None:
+        if len(classes) != 1:
+            raise SearchError(
+                f'objective "{objective.quantity}" names no device_class, and there are {len(classes)} '
+                f"({', '.join(classes) or 'no device is connected'}): name one"
+            )
+        wanted = classes[0]
+    if wanted not in classes:
+        raise SearchError(
+            f'objective "{objective.label}": no device of class "{wanted}" is connected; {nearest(wanted, classes)}'
+        )
+    if objective.quantity is Quantity.ENERGY:
+        unable = [d.name for d in devices if d.device_class == wanted and not d.meters]
+        if unable:
+            raise SearchError(
+                f'objective "energy" cannot be measured: {", ".join(unable)} of class "{wanted}" has no energy '
+                "meter. Take the objective out, or give the device a meter"
+            )
+    return objective.model_copy(update={"device_class": wanted})

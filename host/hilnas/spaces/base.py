@@ -1,0 +1,195 @@
+"""What a space is: an ordered list of decisions, some live only for certain values of another.
+
+Liveness is a forest: a decision has at most one parent, which stands before it. So a strategy
+that walks `next_decision` meets live decisions alone, and the points can be counted exactly.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hilnas.options import nearest
+from hilnas.trial import Architecture, Choice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SpaceError(ValueError):
+    """An architecture is not a point of the space, or a space is not well formed."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One thing to decide. With a `parent`, it is live only when that one's value is in `when`."""
+
+    name: str
+    choices: tuple[Choice, ...]
+    parent: str | None = None
+    when: frozenset[Choice] = frozenset()
+
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """A row of an architecture's description: what a block is, and its output [C, H, W]."""
+
+    name: str
+    kind: str
+    output: tuple[int, int, int]
+    details: Mapping[str, str]
+
+
+class Space(ABC):
+    """A set of architectures over tasks of one input shape.
+
+    A family derives from this class, passes its decisions on, and says how to `build` and `describe`.
+    """
+
+    def __init__(self, name: str, decisions: tuple[Decision, ...]) -> None:
+        self.name = name
+        self.decisions = decisions
+        self._by_name = {decision.name: decision for decision in decisions}
+        self._check_well_formed()
+
+    @abstractmethod
+    def build(self, architecture: Architecture) -> "nn.Module":
+        """Return a torch module with fresh weights: float32 [N, C, H, W] to logits [N, classes]."""
+
+    @abstractmethod
+    def input_shape(self, architecture: Architecture) -> tuple[int, int, int]:
+        """Return the [C, H, W] that the architecture's module takes."""
+
+    @abstractmethod
+    def describe(self, architecture: Architecture) -> list[BlockSummary]:
+        """Return the blocks of an architecture in order, for people."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Everything besides the decisions that shapes a built module; JSON."""
+
+    def structure(self, architecture: Architecture) -> str:
+        """Name what `build` makes: equal for equal modules of any search, 64 hexadecimal digits."""
+        canonical = json.dumps([self.settings, architecture.to_json()], sort_keys=True)
+        return sha256(canonical.encode()).hexdigest()
+
+    def next_decision(self, chosen: Mapping[str, Choice]) -> Decision | None:
+        """Return the first live decision that `chosen` does not hold, or None when all are made."""
+        for decision in self.decisions:
+            if decision.name not in chosen and self.is_live(decision, chosen):
+                return decision
+        return None
+
+    def is_live(self, decision: Decision, chosen: Mapping[str, Choice]) -> bool:
+        """Does `decision` matter, given the values chosen so far?"""
+        return decision.parent is None or chosen.get(decision.parent) in decision.when
+
+    def architecture(self, chosen: Mapping[str, Choice]) -> Architecture:
+        """Return the architecture of complete live decisions; SpaceError names what is wrong."""
+        ordered: list[tuple[str, Choice]] = []
+        for decision in self.decisions:
+            if not self.is_live(decision, chosen):
+                if decision.name in chosen:
+                    raise SpaceError(
+                        f'"{decision.name}" is decided, but {self.name} asks for it only when '
+                        f'"{decision.parent}" is one of {sorted(decision.when, key=str)}: leave it out'
+                    )
+                continue
+            if decision.name not in chosen:
+                raise SpaceError(f'"{decision.name}" is not decided: choose one of {list(decision.choices)}')
+            value = chosen[decision.name]
+            index = _index(decision, value)
+            if index is None:
+                raise SpaceError(
+                    f'"{decision.name}" cannot be {value!r}: choose one of {list(decision.choices)}'
+                )
+            ordered.append((decision.name, decision.choices[index]))
+        for name in chosen:
+            if name not in self._by_name:
+                raise SpaceError(f'{self.name} has no decision "{name}": {nearest(name, self._by_name)}')
+        return Architecture(self.name, tuple(ordered))
+
+    def check(self, architecture: Architecture) -> Architecture:
+        """Return `architecture` in canonical order; SpaceError when it is no point of this space."""
+        if architecture.space != self.name:
+            raise SpaceError(f"the architecture is of space {architecture.space!r}, not {self.name!r}")
+        return self.architecture(dict(architecture.decisions))
+
+    def sample(self, generator: np.random.Generator) -> Architecture:
+        """Draw each live decision uniformly, in order."""
+        return self._complete({}, generator)
+
+    def mutate(self, architecture: Architecture, generator: np.random.Generator) -> Architecture:
+        """Change one live decision that has a choice; decisions that come to life are drawn uniformly."""
+        free = [name for name, _ in architecture.decisions if len(self._by_name[name].choices) > 1]
+        decision = self._by_name[free[int(generator.integers(len(free)))]]
+        others = [value for value in decision.choices if value != architecture[decision.name]]
+        kept = dict(architecture.decisions)
+        kept[decision.name] = others[int(generator.integers(len(others)))]
+        return self._complete(kept, generator)
+
+    def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
+        """Yield every architecture that differs in one decision and brings no other to life."""
+        for name, value in architecture.decisions:
+            for other in self._by_name[name].choices:
+                chosen = {**dict(architecture.decisions), name: other}
+                alive = {n: v for n, v in chosen.items() if self.is_live(self._by_name[n], chosen)}
+                if other != value and self.next_decision(alive) is None:
+                    yield self.architecture(alive)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of architectures, exactly."""
+        children: dict[tuple[str | None, Choice | None], list[Decision]] = {}
+        for decision in self.decisions:
+            for value in decision.when if decision.parent is not None else [None]:
+                children.setdefault((decision.parent, value), []).append(decision)
+
+        def count(decision: Decision) -> int:
+            return sum(product(children.get((decision.name, value), [])) for value in decision.choices)
+
+        def product(decisions: list[Decision]) -> int:
+            total = 1
+            for decision in decisions:
+                total *= count(decision)
+            return total
+
+        return product(children.get((None, None), []))
+
+    def _complete(self, wanted: Mapping[str, Choice], generator: np.random.Generator) -> Architecture:
+        chosen: dict[str, Choice] = {}
+        while (decision := self.next_decision(chosen)) is not None:
+            value = wanted.get(decision.name)
+            if value is None:
+                value = decision.choices[int(generator.integers(len(decision.choices)))]
+            chosen[decision.name] = value
+        return self.architecture(chosen)
+
+    def _check_well_formed(self) -> None:
+        seen: dict[str, Decision] = {}
+        for decision in self.decisions:
+            if not decision.choices or len(set(decision.choices)) != len(decision.choices):
+                raise SpaceError(f'decision "{decision.name}" needs choices, each once: {decision.choices}')
+            if decision.name in seen:
+                raise SpaceError(f'decision "{decision.name}" is there twice')
+            if decision.parent is not None:
+                parent = seen.get(decision.parent)
+                if parent is None:
+                    raise SpaceError(f'"{decision.name}" depends on "{decision.parent}", which is not before it')
+                if not decision.when <= set(parent.choices):
+                    raise SpaceError(f'"{decision.name}" waits for values that "{parent.name}" never takes')
+            seen[decision.name] = decision
+
+
+def _index(decision: Decision, value: Choice) -> int | None:
+    """Position of `value` among the choices; True is not 1 here, though Python says so."""
+    for index, choice in enumerate(decision.choices):
+        if choice == value and isinstance(choice, bool) == isinstance(value, bool):
+            return index
+    return None

@@ -1,0 +1,166 @@
+"""`mbconv`: inverted bottlenecks as in MobileNetV2 (Sandler et al. 2018) and V3 (Howard et al. 2019)."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from hilnas.options import Options
+from hilnas.spaces.base import BlockSummary, Decision, Space, SpaceError
+from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
+from hilnas.trial import Architecture, Choice
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Activation = Literal["relu6", "hswish"]
+
+
+class MBConvOptions(Options):
+    """Which choices there are. The lists of stages must be of one length."""
+
+    resolutions: list[float] = Field([0.75, 1.0], min_length=1)
+    """Input sizes, as shares of the task's own."""
+    stem_widths: list[int] = Field([8, 16], min_length=1)
+    """Channels of the first convolution."""
+    stem_strides: list[int] = Field([2], min_length=1)
+    """Strides of the first convolution."""
+    stage_widths: list[list[int]] = [[8, 16, 24], [16, 24, 32], [32, 48, 64]]
+    """Output channels of each stage."""
+    stage_depths: list[list[int]] = [[1, 2], [1, 2, 3], [1, 2, 3]]
+    """Numbers of blocks of each stage: the blocks beyond are skipped."""
+    stage_strides: list[int] = [1, 2, 2]
+    """Stride of each stage's first block."""
+    kernels: list[int] = Field([3, 5, 7], min_length=1)
+    """Sides of the depthwise kernels."""
+    expansions: list[int] = Field([1, 3, 4, 6], min_length=1)
+    """Hidden channels of a block over its input channels."""
+    squeeze_excite: list[bool] = Field([False, True], min_length=1)
+    """Whether a block may have squeeze-excite (Hu et al. 2018)."""
+    activations: list[Activation] = Field(["relu6", "hswish"], min_length=1)
+    """Activation functions, decided for each stage."""
+    head_width: int = Field(128, ge=8)
+    """Channels of the last 1x1 convolution, before pooling."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout before the classifier while training."""
+
+    @field_validator("kernels")
+    @classmethod
+    def _odd(cls, kernels: list[int]) -> list[int]:
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in kernels):
+            raise ValueError("kernels must be odd and positive")
+        return kernels
+
+
+class MBConv(Space):
+    """Stem, stages of inverted bottlenecks, head; shaped by the task's [C, H, W] and classes."""
+
+    Options = MBConvOptions
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, options: MBConvOptions | None = None) -> None:
+        self.shape = shape
+        self.classes = classes
+        self.options = options or MBConvOptions()
+        stages = {
+            len(self.options.stage_widths),
+            len(self.options.stage_depths),
+            len(self.options.stage_strides),
+        }
+        if len(stages) != 1 or 0 in stages:
+            raise SpaceError("stage_widths, stage_depths and stage_strides must name the same stages")
+        super().__init__("mbconv", tuple(self._make_decisions()))
+        smallest = min(_scaled(shape, float(scale))[1:] for scale in self.options.resolutions)
+        if min(smallest) < 8:
+            raise SpaceError(f"an input of {smallest} is too small for mbconv: raise space.resolutions")
+
+    def _make_decisions(self) -> list[Decision]:
+        options = self.options
+        decisions = [
+            _decision("resolution", [_size_name(_scaled(self.shape, scale)) for scale in options.resolutions]),
+            _decision("stem.width", options.stem_widths),
+            _decision("stem.stride", options.stem_strides),
+        ]
+        for number, depths in enumerate(options.stage_depths, start=1):
+            stage = f"stage{number}"
+            decisions += [
+                _decision(f"{stage}.width", options.stage_widths[number - 1]),
+                _decision(f"{stage}.activation", options.activations),
+                _decision(f"{stage}.depth", depths),
+            ]
+            for block in range(1, max(depths) + 1):
+                parent = f"{stage}.depth"
+                when = frozenset[Choice](depth for depth in depths if depth >= block)
+                for what, choices in (
+                    ("kernel", options.kernels),
+                    ("expansion", options.expansions),
+                    ("se", options.squeeze_excite),
+                ):
+                    decisions.append(_decision(f"{stage}.block{block}.{what}", choices, parent, when))
+        return decisions
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Shape, classes and what is not decided."""
+        return {
+            "shape": list(self.shape),
+            "classes": self.classes,
+            "strides": self.options.stage_strides,
+            "head": self.options.head_width,
+        }
+
+    def input_shape(self, architecture: Architecture) -> tuple[int, int, int]:
+        """Return [C, H, W] at the resolution decided."""
+        height, width = str(architecture["resolution"]).split("x")
+        return self.shape[0], int(height), int(width)
+
+    def plan(self, architecture: Architecture) -> NetPlan:
+        """Resolve the decisions into the blocks to build."""
+        architecture = self.check(architecture)
+        blocks: list[BlockPlan] = []
+        for number, stride in enumerate(self.options.stage_strides, start=1):
+            stage = f"stage{number}"
+            for block in range(1, int(architecture[f"{stage}.depth"]) + 1):
+                name = f"{stage}.block{block}"
+                blocks.append(
+                    BlockPlan(
+                        name=name,
+                        width=int(architecture[f"{stage}.width"]),
+                        stride=stride if block == 1 else 1,
+                        kernel=int(architecture[f"{name}.kernel"]),
+                        expansion=int(architecture[f"{name}.expansion"]),
+                        squeeze_excite=bool(architecture[f"{name}.se"]),
+                        activation=str(architecture[f"{stage}.activation"]),
+                    )
+                )
+        return NetPlan(
+            input=self.input_shape(architecture),
+            classes=self.classes,
+            stem_width=int(architecture["stem.width"]),
+            stem_stride=int(architecture["stem.stride"]),
+            blocks=tuple(blocks),
+            head_width=self.options.head_width,
+            dropout=self.options.dropout,
+        )
+
+    def build(self, architecture: Architecture) -> "nn.Module":
+        """Return the torch module of an architecture."""
+        from hilnas.spaces.mbconv_module import MBConvNet
+
+        return MBConvNet(self.plan(architecture))
+
+    def describe(self, architecture: Architecture) -> list[BlockSummary]:
+        """Return stem, blocks and head with their output shapes."""
+        return self.plan(architecture).summary()
+
+
+def _decision(
+    name: str, choices: Any, parent: str | None = None, when: frozenset[Choice] = frozenset()
+) -> Decision:
+    return Decision(name, tuple(choices), parent, when)
+
+
+def _scaled(shape: tuple[int, int, int], scale: float) -> tuple[int, int, int]:
+    return shape[0], round(shape[1] * scale), round(shape[2] * scale)
+
+
+def _size_name(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[2]}"

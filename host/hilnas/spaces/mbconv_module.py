@@ -1,0 +1,118 @@
+"""The torch modules of mbconv nets. Strided convolutions pad as TFLite's SAME does, so no PAD is exported."""
+
+import torch
+from torch import nn
+
+from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu6": nn.ReLU6, "hswish": nn.Hardswish}
+
+
+class MBConvNet(nn.Module):
+    """float32 [N, C, H, W] to logits [N, classes]."""
+
+    def __init__(self, plan: NetPlan) -> None:
+        super().__init__()
+        channels, height, width = plan.input
+        size = (height, width)
+        self.stem, size = _conv(channels, plan.stem_width, 3, plan.stem_stride, plan.first_activation, size)
+        channels = plan.stem_width
+        blocks: list[nn.Module] = []
+        for block in plan.blocks:
+            module = InvertedBottleneck(channels, block, size)
+            blocks.append(module)
+            channels, size = block.width, module.output_size
+        self.blocks = nn.Sequential(*blocks)
+        self.head, _ = _conv(channels, plan.head_width, 1, 1, plan.last_activation, size)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(plan.dropout)
+        self.classifier = nn.Linear(plan.head_width, plan.classes)
+        _initialise(self)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits."""
+        features = self.head(self.blocks(self.stem(images)))
+        logits: torch.Tensor = self.classifier(self.dropout(self.flatten(self.pool(features))))
+        return logits
+
+
+class InvertedBottleneck(nn.Module):
+    """Expand, depthwise, squeeze-excite, project; with a residual where the shapes agree."""
+
+    def __init__(self, channels: int, plan: BlockPlan, size: tuple[int, int]) -> None:
+        super().__init__()
+        hidden = channels * plan.expansion
+        layers: list[nn.Module] = []
+        if plan.expansion != 1:
+            expand, _ = _conv(channels, hidden, 1, 1, plan.activation, size)
+            layers.append(expand)
+        depthwise, self.output_size = _conv(
+            hidden, hidden, plan.kernel, plan.stride, plan.activation, size, depthwise=True
+        )
+        layers.append(depthwise)
+        if plan.squeeze_excite:
+            layers.append(SqueezeExcite(hidden))
+        project, _ = _conv(hidden, plan.width, 1, 1, None, self.output_size)
+        layers.append(project)
+        self.layers = nn.Sequential(*layers)
+        self.residual = plan.stride == 1 and channels == plan.width
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return [N, width, H / stride, W / stride]."""
+        output: torch.Tensor = self.layers(features)
+        return features + output if self.residual else output
+
+
+class SqueezeExcite(nn.Module):
+    """Channel gates from pooled features, with the hard sigmoid of MobileNetV3."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        squeezed = max(8, channels // reduction)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, squeezed, 1)
+        self.activation = nn.ReLU()
+        self.expand = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the features, each channel scaled by its gate."""
+        gates: torch.Tensor = self.gate(self.expand(self.activation(self.reduce(self.pool(features)))))
+        return features * gates
+
+
+def _conv(
+    channels: int,
+    width: int,
+    kernel: int,
+    stride: int,
+    activation: str | None,
+    size: tuple[int, int],
+    depthwise: bool = False,
+) -> tuple[nn.Sequential, tuple[int, int]]:
+    """Convolution, batch-norm, activation; and the size of its output."""
+    layers: list[nn.Module] = []
+    output = tuple(-(-side // stride) for side in size)
+    totals = [max(0, (out - 1) * stride + kernel - side) for out, side in zip(output, size, strict=True)]
+    padding = kernel // 2
+    if any(total != 2 * padding for total in totals):
+        (top, left), padding = (totals[0] // 2, totals[1] // 2), 0
+        layers.append(nn.ZeroPad2d((left, totals[1] - left, top, totals[0] - top)))
+    groups = channels if depthwise else 1
+    layers.append(nn.Conv2d(channels, width, kernel, stride, padding, groups=groups, bias=False))
+    layers.append(nn.BatchNorm2d(width))
+    if activation is not None:
+        layers.append(_ACTIVATIONS[activation]())
+    return nn.Sequential(*layers), (output[0], output[1])
+
+
+def _initialise(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,72 @@
+"""The blocks of one mbconv net, resolved from its decisions: plain data, no torch."""
+
+from dataclasses import dataclass
+
+from hilnas.spaces.base import BlockSummary
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """An inverted bottleneck: expand 1x1, depthwise, squeeze-excite, project 1x1."""
+
+    name: str
+    width: int
+    stride: int
+    kernel: int
+    expansion: int
+    squeeze_excite: bool
+    activation: str
+
+
+@dataclass(frozen=True)
+class NetPlan:
+    """A whole net: stem, blocks, head."""
+
+    input: tuple[int, int, int]
+    classes: int
+    stem_width: int
+    stem_stride: int
+    blocks: tuple[BlockPlan, ...]
+    head_width: int
+    dropout: float
+
+    @property
+    def first_activation(self) -> str:
+        """The stem's activation: that of the first stage."""
+        return self.blocks[0].activation
+
+    @property
+    def last_activation(self) -> str:
+        """The head's activation: that of the last stage."""
+        return self.blocks[-1].activation
+
+    def summary(self) -> list[BlockSummary]:
+        """Return a row for each block, with its output [C, H, W]."""
+        _, height, width = self.input
+        height, width = _strided(height, self.stem_stride), _strided(width, self.stem_stride)
+        stem = {"kernel": "3", "stride": str(self.stem_stride), "activation": self.first_activation}
+        rows = [
+            BlockSummary("input", "input", self.input, {}),
+            BlockSummary("stem", "convolution", (self.stem_width, height, width), stem),
+        ]
+        channels = self.stem_width
+        for block in self.blocks:
+            height, width = _strided(height, block.stride), _strided(width, block.stride)
+            details = {
+                "kernel": str(block.kernel),
+                "expansion": str(block.expansion),
+                "stride": str(block.stride),
+                "squeeze-excite": "yes" if block.squeeze_excite else "no",
+                "activation": block.activation,
+                "residual": "yes" if block.stride == 1 and channels == block.width else "no",
+            }
+            channels = block.width
+            rows.append(BlockSummary(block.name, "inverted bottleneck", (channels, height, width), details))
+        head = {"kernel": "1", "activation": self.last_activation}
+        rows.append(BlockSummary("head", "convolution", (self.head_width, height, width), head))
+        rows.append(BlockSummary("classifier", "pool and linear", (self.classes, 1, 1), {}))
+        return rows
+
+
+def _strided(size: int, stride: int) -> int:
+    return -(-size // stride)

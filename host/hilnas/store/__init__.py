@@ -1,0 +1,6 @@
+"""The store: the record of searches, event by event, and content-addressed model files."""
+
+from hilnas.store.files import ModelFiles
+from hilnas.store.record import Event, EventKind, Record, SearchRow, StoreError
+
+__all__ = ["Event", "EventKind", "ModelFiles", "Record", "SearchRow", "StoreError"]

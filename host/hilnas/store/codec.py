@@ -1,0 +1,25 @@
+"""Values that travel, to and from JSON."""
+
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+@lru_cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def dump(value: Any) -> dict[str, Any]:
+    """Return a dataclass of `hilnas.trial` as JSON data."""
+    data: dict[str, Any] = _adapter(type(value)).dump_python(value, mode="json")
+    return data
+
+
+def load(kind: type[T], data: Any) -> T:
+    """Return the dataclass that `dump` was given. pydantic.ValidationError when it is none."""
+    value: T = _adapter(kind).validate_python(data)
+    return value

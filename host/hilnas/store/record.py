@@ -1,0 +1,229 @@
+"""The record: searches and their events, appended and never changed, in any SQLAlchemy database."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import DatabaseError, IntegrityError
+
+from hilnas.store.codec import dump, load
+from hilnas.store.migrate import upgrade
+from hilnas.store.tables import events, measurements, searches
+from hilnas.trial import Measurement
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used; the message says what to do."""
+
+
+class EventKind(StrEnum):
+    """What can happen. Of a kind, a trial has one event for each key."""
+
+    SEARCH_STARTED = "search_started"
+    PROPOSED = "proposed"
+    EXPORTED = "exported"
+    MEASURED = "measured"
+    ESTIMATED = "estimated"
+    SCORED = "scored"
+    INVALID = "invalid"
+    FAILED = "failed"
+    OBSERVED = "observed"
+    WINNER_TRAINED = "winner_trained"
+    SESSION_STARTED = "session_started"
+    SESSION_ENDED = "session_ended"
+    SEARCH_FINISHED = "search_finished"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, once. `trial` is -1 where it is about the search itself."""
+
+    kind: EventKind
+    trial: int
+    key: str
+    at_unix: float
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SearchRow:
+    """A search as it was started."""
+
+    id: str
+    name: str
+    seed: int
+    recipe: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    created_unix: float
+
+
+class Record:
+    """Opens (and, if it is new or older, migrates) a database and appends to it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._listeners: list[Callable[[Event], None]] = []
+        self._engine = _engine(url)
+        with self._translated():
+            upgrade(self._engine)
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> "Record":
+        """Open the record of a results folder, `record.sqlite` in it."""
+        return cls(f"sqlite:///{folder / 'record.sqlite'}")
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Call `listener` after each event that this process appends, once it is durable."""
+        self._listeners.append(listener)
+
+    def start_search(
+        self, name: str, seed: int, recipe: Mapping[str, Any], versions: Mapping[str, Any]
+    ) -> SearchRow:
+        """Add a search and return it."""
+        row = SearchRow(uuid.uuid4().hex, name, seed, recipe, versions, time.time())
+        with self._begin() as connection:
+            connection.execute(insert(searches).values(**row.__dict__))
+        self.append(row.id, EventKind.SEARCH_STARTED)
+        return row
+
+    def searches(self) -> list[SearchRow]:
+        """Return all searches, oldest first."""
+        with self._begin() as connection:
+            rows = connection.execute(select(searches).order_by(searches.c.created_unix)).mappings()
+            return [SearchRow(**row) for row in rows]
+
+    def append(
+        self,
+        search_id: str,
+        kind: EventKind,
+        trial: int = -1,
+        key: str = "",
+        payload: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Append an event; False, and nothing done, when it is there already."""
+        happened = Event(kind, trial, key, time.time(), payload or {})
+        try:
+            with self._begin() as connection:
+                _insert_event(connection, search_id, happened)
+        except IntegrityError:
+            return False
+        self._tell(happened)
+        return True
+
+    def append_measurement(
+        self, search_id: str, trial: int, measurement: Measurement, runtime_asked: str
+    ) -> bool:
+        """Append a MEASURED event and keep the measurement, raw samples and all, in one transaction."""
+        happened = Event(
+            EventKind.MEASURED, trial, measurement.device_class, time.time(), dump(without_samples(measurement))
+        )
+        asked = _asked(measurement, runtime_asked)
+        try:
+            with self._begin() as connection:
+                _insert_event(connection, search_id, happened)
+                if connection.execute(select(measurements.c.id).filter_by(**asked)).first() is None:
+                    row = {**asked, "verdict": measurement.verdict, "payload": dump(measurement)}
+                    connection.execute(insert(measurements).values(**row))
+        except IntegrityError:
+            return False
+        self._tell(happened)
+        return True
+
+    def find_measurement(
+        self, model_sha256: str, device_class: str, protocol_hash: str, runtime_asked: str
+    ) -> Measurement | None:
+        """Return what is known of a model on a class of device under a protocol, or None."""
+        with self._begin() as connection:
+            payload = connection.execute(
+                select(measurements.c.payload).filter_by(
+                    model_sha256=model_sha256,
+                    device_class=device_class,
+                    protocol_hash=protocol_hash,
+                    runtime_asked=runtime_asked,
+                )
+            ).scalar()
+        return None if payload is None else load(Measurement, payload)
+
+    def events(self, search_id: str) -> list[Event]:
+        """Return the events of a search in the order they happened."""
+        query = select(events).where(events.c.search_id == search_id).order_by(events.c.id)
+        with self._begin() as connection:
+            rows = connection.execute(query).mappings()
+            return [
+                Event(EventKind(r["kind"]), r["trial"], r["key"], r["at_unix"], r["payload"]) for r in rows
+            ]
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _tell(self, happened: Event) -> None:
+        for listener in self._listeners:
+            listener(happened)
+
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError:
+            raise
+        except DatabaseError as error:
+            raise StoreError(
+                f"the record {self.url} cannot be used ({error.orig}); if its disk is full, free space and "
+                "use --resume; if it is damaged, put it back from a backup or choose another --out"
+            ) from error
+
+
+def without_samples(measurement: Measurement) -> Measurement:
+    """Return a measurement less its raw samples, which only the table of measurements keeps."""
+    if measurement.latency is None:
+        return measurement
+    return replace(measurement, latency=replace(measurement.latency, samples_ns=()))
+
+
+def _asked(measurement: Measurement, runtime_asked: str) -> dict[str, str]:
+    return {
+        "model_sha256": measurement.model_sha256,
+        "device_class": measurement.device_class,
+        "protocol_hash": measurement.protocol_hash,
+        "runtime_asked": runtime_asked,
+    }
+
+
+def _insert_event(connection: Connection, search_id: str, happened: Event) -> None:
+    connection.execute(
+        insert(events).values(
+            search_id=search_id,
+            trial=happened.trial,
+            kind=happened.kind.value,
+            key=happened.key,
+            at_unix=happened.at_unix,
+            payload=dict(happened.payload),
+        )
+    )
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, _: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")  # an event told to others survives a power cut
+            cursor.execute("PRAGMA foreign_keys=ON")
+            cursor.close()
+
+    return engine

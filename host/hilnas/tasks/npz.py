@@ -1,0 +1,67 @@
+"""`npz`: any labelled pictures in a NumPy archive; log-mel pictures of sounds too."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
+from hilnas.tasks.split import CODES
+
+
+class NpzOptions(TaskOptions):
+    """Options of `npz`."""
+
+    path: Path
+    """The archive: `x` [N, H, W] or [N, H, W, C], `y` [N], optional `split` [N] and `labels`."""
+
+
+class Npz(Task):
+    """Arrays `x` and `y`; `split` (0 train, 1 validation, 2 test) is kept where there is one."""
+
+    Options = NpzOptions
+    name = "npz"
+
+    def read(self) -> Arrays:
+        """Read the archive. TaskError names the array that is missing or wrong."""
+        assert isinstance(self.options, NpzOptions)
+        path = self.options.path.expanduser()
+        if not path.is_file():
+            raise TaskError(f"npz: there is no file {path}; set task.path to the archive")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                content = {key: archive[key] for key in archive.files if key in ("x", "y", "split", "labels")}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+            raise TaskError(f"npz: {path} cannot be read ({error}); is it a whole .npz of plain arrays?") from error
+        except Exception as error:  # zlib.error has no common base with the others
+            if type(error).__name__ != "error":
+                raise
+            raise TaskError(f"npz: {path} is torn ({error}); copy it again") from error
+        for key in ("x", "y"):
+            if key not in content:
+                raise TaskError(f'npz: {path} has no array "{key}"; it holds {sorted(content) or "nothing"}')
+        return _arrays(content, path)
+
+
+def _arrays(content: dict[str, np.ndarray], path: Path) -> Arrays:
+    images, labels = content["x"], content["y"]
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3):
+        raise TaskError(
+            f'npz: "x" of {path} has shape {images.shape}; give [N, H, W], or [N, H, W, C] with 1 or 3 channels'
+        )
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or len(labels) == 0:
+        raise TaskError(f'npz: "y" of {path} is {labels.dtype} {labels.shape}; give whole numbers [N]')
+    split = content.get("split")
+    if split is not None:
+        if split.shape != labels.shape or not np.isin(split, list(CODES.values())).all():
+            raise TaskError(f'npz: "split" of {path} must be [N] of 0 (train), 1 (validation), 2 (test)')
+        split = split.astype(np.int8)
+    count = int(labels.max()) + 1 if labels.min() >= 0 else 0
+    names = tuple(str(name) for name in content["labels"]) if "labels" in content else ()
+    if names and len(names) < count:
+        raise TaskError(f'npz: "labels" of {path} names {len(names)} classes, "y" has {count}')
+    return Arrays(
+        images.transpose(0, 3, 1, 2), labels, names or tuple(str(number) for number in range(count)), split
+    )

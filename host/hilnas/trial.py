@@ -1,0 +1,214 @@
+"""The values that travel: architectures, proposals, measurements, estimates, scores, trials.
+
+No behaviour beyond naming and printing; imported by all, importing nothing of hilnas.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+Choice = str | int | float | bool
+"""A value that a decision can take; plain JSON."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One point of a space: its live decisions in the space's order. Hashable; JSON by `to_json`."""
+
+    space: str
+    decisions: tuple[tuple[str, Choice], ...]
+
+    def __getitem__(self, name: str) -> Choice:
+        return self._by_name[name]
+
+    def get(self, name: str) -> Choice | None:
+        """Return the value of decision `name`, or None where it is not live."""
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Choice]:
+        return dict(self.decisions)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON, 64 hexadecimal digits: stable over processes and versions."""
+        canonical = json.dumps([self.space, self.decisions], separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `{"space": name, "decisions": {name: value}}`."""
+        return {"space": self.space, "decisions": dict(self.decisions)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Architecture":
+        """Read what `to_json` wrote; the space's `check` says whether it is one of its points."""
+        return cls(str(data["space"]), tuple(dict(data["decisions"]).items()))
+
+    def __str__(self) -> str:
+        return f"{self.space}:{self.digest[:10]}"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a strategy proposed, and how: enough to repeat the draw and to correct a late reward."""
+
+    architecture: Architecture
+    policy_version: int = 0
+    """Number of updates behind the policy that proposed."""
+    log_probabilities: tuple[float, ...] = ()
+    """Natural logarithm of the behaviour policy's probability of each live decision, in order."""
+    random_state: str = ""
+    """State of the strategy's random generator before the draw, as text."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """An int8 .tflite file and what can be read off it without a device."""
+
+    sha256: str
+    bytes: int
+    macs: int
+    """Multiply-accumulate operations of one inference."""
+    parameters: int
+
+
+class Verdict(StrEnum):
+    """How a measurement ended; see measurement.proto."""
+
+    TRUSTED = "TRUSTED"
+    UNSTABLE = "UNSTABLE"
+    CRASHED = "CRASHED"
+    TIMEOUT = "TIMEOUT"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    UNSUPPORTED_OP = "UNSUPPORTED_OP"
+    INVALID_MODEL = "INVALID_MODEL"
+    DEVICE_FAULT = "DEVICE_FAULT"
+
+
+FIGURE_VERDICTS = frozenset({Verdict.TRUSTED, Verdict.UNSTABLE})
+"""Verdicts that come with figures."""
+
+MODEL_FAULTS = frozenset(
+    {
+        Verdict.CRASHED,
+        Verdict.TIMEOUT,
+        Verdict.OUT_OF_MEMORY,
+        Verdict.UNSUPPORTED_OP,
+        Verdict.INVALID_MODEL,
+    }
+)
+"""Verdicts that are the candidate's fault, not the device's."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latency of one inference, in ms: the median, its interval, the spread, and the raw samples."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    p5_ms: float
+    p90_ms: float
+    p95_ms: float
+    mad_ms: float
+    load_ms: float
+    first_ms: float
+    inner_loops: int
+    samples_ns: tuple[int, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a device said of a model under one protocol."""
+
+    device: str
+    device_class: str
+    model_sha256: str
+    protocol_hash: str
+    runtime: str
+    """Name, version, delegate and threads, e.g. "ai-edge-litert 2.3.0 xnnpack x1"."""
+    verdict: Verdict
+    message: str = ""
+    latency: Latency | None = None
+    peak_memory_kib: int | None = None
+    """Resident peak of the worker process while loading and inferring, its own start-up included."""
+    baseline_memory_kib: int | None = None
+    """Resident peak of the worker process before the model was loaded."""
+    energy_mj: float | None = None
+    energy_reason: str = "the device has no energy meter"
+    """Why there is no energy figure; empty when there is one."""
+    conditions: Mapping[str, float | str] = field(default_factory=dict)
+    started_unix_ms: int = 0
+    device_ms: float = 0.0
+    """Time the device was busy with the job."""
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How accurate an architecture is, by one estimator."""
+
+    estimator: str
+    accuracy: float
+    """Share of validation examples that the int8 file gets right, 0 to 1."""
+    accuracy_se: float
+    """Standard error of `accuracy`."""
+    float_accuracy: float | None = None
+    """The same of the float32 module, where there is one."""
+    model_sha256: str | None = None
+    """The int8 file with its real weights, in the model store."""
+    details: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The number a strategy learns from, and what it was made of."""
+
+    reward: float
+    reward_se: float
+    """Standard error of the reward, from the errors of what it was made of."""
+    values: Mapping[str, float]
+    """Objective label to value, in the objective's unit."""
+
+
+class TrialStatus(StrEnum):
+    """Where a trial stands. SCORED, INVALID and FAILED are final."""
+
+    PROPOSED = "PROPOSED"
+    SCORED = "SCORED"
+    INVALID = "INVALID"
+    """The candidate's fault: too large, unsupported, crashed, over a hard limit. Its reward is explicit."""
+    FAILED = "FAILED"
+    """The device's, the link's or the host's fault, after all retries: there is no reward."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One architecture's way through proposal, export, measurement, estimate and score."""
+
+    number: int
+    proposal: Proposal
+    status: TrialStatus = TrialStatus.PROPOSED
+    reason: str = ""
+    """Why a trial is INVALID or FAILED, e.g. "TIMEOUT on pi4-1: …"."""
+    model: ModelFacts | None = None
+    measurements: tuple[Measurement, ...] = ()
+    """One for each device class asked for."""
+    estimate: Estimate | None = None
+    score: Score | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    """Stage ("export", "measure", "estimate") to seconds of work."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The proposed architecture."""
+        return self.proposal.architecture
+
+    @property
+    def final(self) -> bool:
+        """Has the trial ended?"""
+        return self.status is not TrialStatus.PROPOSED
