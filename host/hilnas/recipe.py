@@ -154,10 +154,11 @@ def _override(data: dict[str, Any], override: str) -> None:
     for part in path:
         place = _step(place, part, override)
     if isinstance(place, list):
-        index = _index(place, last, override)
-        place[index] = value
-    else:
+        place[_index(place, last, override)] = value
+    elif isinstance(place, dict):
         place[last] = value
+    else:
+        raise OptionsError(f'--set "{override}": nothing can be set below "{path[-1]}"')
 
 
 def _step(place: Any, part: str, override: str) -> Any:

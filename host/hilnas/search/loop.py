@@ -22,7 +22,11 @@ MIN_FAILED = 8
 
 
 class SearchLoop:
-    """One search, from its record's end on. `history` must be fed every event of the record."""
+    """One search, from its record's end on. `history` must be fed every event of the record.
+
+    The last trials are left unobserved: a search that is given more trials later goes on as one that
+    had them from the start.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,6 @@ class SearchLoop:
                     break
                 await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
-            self._observe_through(len(self.history.trials))
         finally:
             for task in self._running.values():
                 task.cancel()

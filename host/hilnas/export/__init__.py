@@ -1,0 +1,40 @@
+"""torch to full-int8 .tflite, the check that a file is one, and the interpreter on the host."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hilnas.export.errors import ExportError, UnsupportedModuleError
+
+if TYPE_CHECKING:
+    from hilnas.export.check import ModelFacts, check_int8
+    from hilnas.export.exporter import export_int8
+    from hilnas.export.interpreter import Agreement, Int8Model, agreement
+
+__all__ = [
+    "Agreement",
+    "ExportError",
+    "Int8Model",
+    "ModelFacts",
+    "UnsupportedModuleError",
+    "agreement",
+    "check_int8",
+    "export_int8",
+]
+
+# Imported on first use: torch alone takes a second.
+_HOMES = {
+    "Agreement": "interpreter",
+    "Int8Model": "interpreter",
+    "ModelFacts": "check",
+    "agreement": "interpreter",
+    "check_int8": "check",
+    "export_int8": "exporter",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,18 @@
+"""What can go wrong when a network is exported or a model is read."""
+
+from __future__ import annotations
+
+
+class ExportError(ValueError):
+    """A network that cannot be exported, or a model file that is not a sound full-int8 model."""
+
+
+class UnsupportedModuleError(ExportError):
+    """A module, function or control flow that has no int8 form here: says which, where, and the remedy."""
+
+    def __init__(self, what: str, path: str, remedy: str = "") -> None:
+        self.what = what
+        self.path = path
+        self.remedy = remedy
+        where = f"at '{path}'" if path else "in the outermost module"
+        super().__init__(f"cannot export {what} {where}" + (f": {remedy}" if remedy else ""))

@@ -1,0 +1,196 @@
+"""Operators on single elements: sums, products, clamps and the logistic function."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from hilnas.export.emitter import Emitter, QParams
+from hilnas.export.ir import Array, FusingOp, Op, Value
+from hilnas.export.writer import Quantization
+
+# XNNPACK's bounds: input / output scale of a sum in [2^-10, 2^8), of a conversion in [2^-8, 2^7],
+# the product of scales / output scale of a product in [2^-16, 2^8).
+_SUM_LARGEST, _SUM_SMALLEST = 200.0, 2.0**-9
+_CONVERSION_LARGEST, _CONVERSION_SMALLEST = 100.0, 2.0**-7
+
+
+class Add(FusingOp):
+    """The sum of two values, broadcast."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return self.activation.apply(inputs[0] + inputs[1])
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        emitter.writer.operator(
+            "ADD",
+            [emitter.tensor(value) for value in self.inputs],
+            [emitter.tensor(self.output)],
+            fusedActivationFunction=self.activation.value,
+        )
+
+    @override
+    def least_output_scale(self, input_scales: list[float]) -> float:
+        return max(input_scales) / _SUM_LARGEST
+
+    @override
+    def least_input_scale(self, output_scale: float) -> float:
+        return output_scale * _SUM_SMALLEST
+
+
+class Mul(FusingOp):
+    """The product of two values, broadcast."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return self.activation.apply(inputs[0] * inputs[1])
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        emitter.writer.operator(
+            "MUL",
+            [emitter.tensor(value) for value in self.inputs],
+            [emitter.tensor(self.output)],
+            fusedActivationFunction=self.activation.value,
+        )
+
+    @override
+    def least_output_scale(self, input_scales: list[float]) -> float:
+        return input_scales[0] * input_scales[1] / _SUM_LARGEST
+
+
+class _WithConstant(FusingOp):
+    """An operator whose second operand is a constant that broadcasts over an NCHW value."""
+
+    def __init__(self, name: str, source: Value, output: Value, constant: Array) -> None:
+        super().__init__(name, [source], output)
+        self.constant = constant
+
+    def _tensor(self) -> Tensor:
+        return torch.from_numpy(self.constant).float()
+
+    def _emit_constant(self, emitter: Emitter, least_scale: float) -> int:
+        """The constant as symmetric int8: a single number is exact at 127 · scale."""
+        constant = self.constant
+        scale = np.float32(max(float(np.abs(constant).max()) / 127, least_scale, 1e-30))
+        stored = np.clip(np.rint(constant / np.float64(scale)), -127, 127).astype(np.int8)
+        if stored.ndim == 4:
+            stored = np.ascontiguousarray(stored.transpose(0, 2, 3, 1))
+        quantization = Quantization(np.array([scale], np.float32), np.zeros(1, np.int64))
+        return emitter.constant(f"{self.name}/constant", stored, quantization)
+
+
+class AddConstant(_WithConstant):
+    """A value plus a constant."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return self.activation.apply(inputs[0] + self._tensor())
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        constant = self._emit_constant(emitter, emitter.params(self.output).scale * _SUM_SMALLEST)
+        emitter.writer.operator(
+            "ADD",
+            [emitter.tensor(self.inputs[0]), constant],
+            [emitter.tensor(self.output)],
+            fusedActivationFunction=self.activation.value,
+        )
+
+    @override
+    def least_output_scale(self, input_scales: list[float]) -> float:
+        return max(input_scales[0], float(np.abs(self.constant).max()) / 127) / _SUM_LARGEST
+
+    @override
+    def least_input_scale(self, output_scale: float) -> float:
+        return output_scale * _SUM_SMALLEST
+
+
+class MulConstant(_WithConstant):
+    """A value times a constant."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return self.activation.apply(inputs[0] * self._tensor())
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        source, result = emitter.params(self.inputs[0]).scale, emitter.params(self.output).scale
+        constant = self._emit_constant(emitter, result / source * 2.0**-15)
+        emitter.writer.operator(
+            "MUL",
+            [emitter.tensor(self.inputs[0]), constant],
+            [emitter.tensor(self.output)],
+            fusedActivationFunction=self.activation.value,
+        )
+
+    @override
+    def least_output_scale(self, input_scales: list[float]) -> float:
+        return input_scales[0] * float(np.abs(self.constant).max()) / 127 / _SUM_LARGEST
+
+
+class Clamp(Op):
+    """min(max(x, low), high) with low <= 0 <= high, as a conversion whose output range ends there.
+
+    A RELU operator on int8 is not delegated to XNNPACK; a saturating QUANTIZE is. Without bounds: the
+    same numbers in another scale.
+    """
+
+    def __init__(
+        self, name: str, source: Value, output: Value, low: float | None = None, high: float | None = None
+    ) -> None:
+        super().__init__(name, [source], output)
+        self.low = low
+        self.high = high
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        (x,) = inputs
+        return x if self.low is None and self.high is None else x.clamp(self.low, self.high)
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        index, result = emitter.tensor(self.inputs[0]), emitter.params(self.output)
+        low, high = result.scale * (-128 - result.zero_point), result.scale * (127 - result.zero_point)
+        # An output that shares a wider range (of a concatenation) would saturate too late.
+        exceeds = (self.low is not None and low < self.low - result.scale / 2) or (
+            self.high is not None and high > self.high + result.scale / 2
+        )
+        if exceeds:
+            narrow = _params_between(
+                low if self.low is None else max(low, self.low),
+                high if self.high is None else min(high, self.high),
+            )
+            scratch = emitter.scratch(f"{self.name}/clamped", self.output.stored_shape, narrow)
+            emitter.writer.operator("QUANTIZE", [index], [scratch])
+            index = scratch
+        emitter.writer.operator("QUANTIZE", [index], [emitter.tensor(self.output)])
+
+    @override
+    def least_output_scale(self, input_scales: list[float]) -> float:
+        return input_scales[0] / _CONVERSION_LARGEST
+
+    @override
+    def least_input_scale(self, output_scale: float) -> float:
+        return output_scale * _CONVERSION_SMALLEST
+
+
+class Sigmoid(Op):
+    """1 / (1 + exp(−x)); TFLite fixes its output to scale 1/256 and zero point −128."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return inputs[0].sigmoid()
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        emitter.writer.operator("LOGISTIC", [emitter.tensor(self.inputs[0])], [emitter.tensor(self.output)])
+
+
+def _params_between(low: float, high: float) -> QParams:
+    scale = float(np.float32((high - low) / 255))
+    return QParams(scale, int(np.clip(round(-128 - low / scale), -128, 127)))

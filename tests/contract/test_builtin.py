@@ -1,0 +1,84 @@
+"""Every built-in plug-in passes the contract of its axis."""
+
+import pytest
+
+from hilnas.estimators.train import Train, TrainOptions
+from hilnas.executors.local import LocalOptions, LocalProcesses
+from hilnas.plugins import Axis, find, names
+from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.random import Random, RandomOptions
+from hilnas.strategies.rl import Reinforce
+from hilnas.strategies.rl.reinforce import ReinforceOptions
+from hilnas.tasks.digits import Digits, DigitsOptions
+from hilnas.testing import (
+    EstimatorContract,
+    ExecutorContract,
+    RuntimeContract,
+    SpaceContract,
+    StrategyContract,
+    TaskContract,
+)
+
+
+class TestRandom(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda space, seed: Random(space, RandomOptions(), seed)
+
+
+class TestRl(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda space, seed: Reinforce(space, ReinforceOptions(), seed)
+
+
+class TestMBConvOnGreyImages(SpaceContract):
+    @pytest.fixture
+    def space(self):
+        return MBConv((1, 32, 32), 10)
+
+
+class TestMBConvOnColourImages(SpaceContract):
+    @pytest.fixture
+    def space(self):
+        return MBConv((3, 33, 33), 7, MBConvOptions(stem_strides=[1, 2], resolutions=[0.5, 1.0]))
+
+
+class TestMBConvOnLogMel(SpaceContract):
+    @pytest.fixture
+    def space(self):
+        return MBConv((1, 49, 40), 12)
+
+
+class TestDigits(TaskContract):
+    @pytest.fixture
+    def task(self):
+        return Digits(DigitsOptions(size=16), seed=1)
+
+
+class TestTrain(EstimatorContract):
+    @pytest.fixture
+    def estimator(self):
+        return Train(TrainOptions(epochs=1, subset=64))
+
+
+class TestLocalProcesses(ExecutorContract):
+    @pytest.fixture
+    def make(self):
+        return lambda folder: LocalProcesses(LocalOptions(workers=2, retries=1), folder)
+
+
+@pytest.mark.parametrize("name", ["ai-edge-litert", "tflite-runtime"])
+class TestRuntimes(RuntimeContract):
+    @pytest.fixture
+    def runtime(self, name):
+        from importlib.metadata import entry_points
+
+        (entry,) = entry_points(group="hilnas_agent.runtimes", name=name)
+        return entry.load()()
+
+
+@pytest.mark.parametrize("axis", list(Axis))
+def test_every_entry_point_loads(axis):
+    for name in names(axis):
+        assert find(axis, name).Options is not None

@@ -1,0 +1,201 @@
+import errno
+import hashlib
+import os
+import random
+
+import pytest
+from hilnas_agent.cache import CacheError, ModelCache, WrongContentError, is_digest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+HOSTILE = ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "\n", "/" + "a" * 63, "g" * 64, "a" * 65]
+
+
+def digest_of(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def put(cache, content):
+    partial = cache.begin(digest_of(content), len(content))
+    partial.write(content[partial.offset :])
+    partial.commit()
+    return digest_of(content)
+
+
+def has(cache, digest, size):
+    held = cache.hold(digest, size)
+    if held is None:
+        return False
+    held.close()
+    return True
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return ModelCache(tmp_path / "cache", 1000)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_but_a_digest_becomes_a_file_name(cache, name):
+    assert not is_digest(name)
+    for call in (cache.hold, cache.begin):
+        with pytest.raises(CacheError, match="no SHA-256 digest"):
+            call(name, 10)
+    assert list(cache.root.iterdir()) == []
+
+
+@given(st.text(max_size=80))
+def test_a_digest_is_64_lower_case_hexadecimal_digits(text):
+    assert is_digest(text) == (len(text) == 64 and set(text) <= set("0123456789abcdef"))
+
+
+def test_what_is_put_is_held_with_its_content(cache):
+    digest = put(cache, b"model")
+    held = cache.hold(digest, 5)
+    assert held.path.read_bytes() == b"model"
+    assert held.path == cache.root / digest
+    held.close()
+    assert cache.hold("0" * 64, 5) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=3000), st.lists(st.integers(0, 3000), max_size=4), st.integers(0, 2**32))
+def test_a_transfer_cut_anywhere_ends_in_the_same_file(tmp_path_factory, content, cuts, seed):
+    cache = ModelCache(tmp_path_factory.mktemp("cache"), 5000)
+    rng = random.Random(seed)
+    digest = digest_of(content)
+    for cut in [*sorted(cuts), len(content)]:
+        assert not (cache.root / digest).exists()
+        partial = cache.begin(digest, len(content))
+        while partial.offset < min(cut, len(content)):
+            end = min(partial.offset + rng.randint(1, 700), cut)
+            partial.write(content[partial.offset : end])
+        if cut == len(content):
+            partial.commit()
+            break
+        partial.close()
+    assert (cache.root / digest).read_bytes() == content
+    assert [path.name for path in cache.root.iterdir()] == [digest]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=15))
+def test_the_quota_always_holds(tmp_path_factory, sizes):
+    cache = ModelCache(tmp_path_factory.mktemp("cache"), 1000)
+    for number, size in enumerate(sizes):
+        put(cache, bytes([number]) * size)
+        assert sum(path.stat().st_size for path in cache.root.iterdir()) <= 1000
+
+
+def test_the_longest_unused_is_dropped_first(cache):
+    digests = [put(cache, bytes([number]) * 400) for number in range(2)]
+    for age, digest in enumerate(digests):
+        os.utime(cache.root / digest, ns=(age, age))
+    assert has(cache, digests[0], 400)
+    put(cache, b"new" * 100)
+    assert has(cache, digests[0], 400)
+    assert not has(cache, digests[1], 400)
+
+
+def test_a_model_in_use_is_never_dropped(cache):
+    digest = put(cache, b"u" * 600)
+    held = cache.hold(digest, 600)
+    with pytest.raises(CacheError, match="--cache-mib"):
+        put(cache, b"n" * 600)
+    assert held.path.exists()
+    held.close()
+    put(cache, b"n" * 600)
+    assert not held.path.exists()
+
+
+def test_wrong_content_is_deleted(cache):
+    partial = cache.begin("0" * 64, 5)
+    partial.write(b"other")
+    with pytest.raises(WrongContentError, match="0000"):
+        partial.commit()
+    assert list(cache.root.iterdir()) == []
+
+
+def test_more_than_was_declared_is_refused(cache):
+    partial = cache.begin("0" * 64, 5)
+    with pytest.raises(WrongContentError, match="longer"):
+        partial.write(b"123456")
+    assert list(cache.root.iterdir()) == []
+
+
+def test_a_model_over_the_quota_is_refused_before_anything_is_written(cache):
+    with pytest.raises(CacheError, match="--cache-mib"):
+        cache.begin("0" * 64, 1001)
+    assert list(cache.root.iterdir()) == []
+
+
+def test_a_torn_model_under_its_final_name_is_not_believed(tmp_path):
+    root = tmp_path / "cache"
+    digest = put(ModelCache(root, 1000), b"whole model")
+    (root / digest).write_bytes(b"whole m\0del")
+    fresh = ModelCache(root, 1000)
+    assert fresh.hold(digest, 11) is None
+    assert not (root / digest).exists()
+
+
+def test_a_model_of_another_size_is_not_believed(cache):
+    digest = put(cache, b"model")
+    assert cache.hold(digest, 6) is None
+
+
+def test_a_change_after_the_first_check_is_noticed(cache):
+    digest = put(cache, b"model")
+    assert has(cache, digest, 5)
+    (cache.root / digest).write_bytes(b"m0del")
+    os.utime(cache.root / digest, ns=(1, 1))
+    assert cache.hold(digest, 5) is None
+
+
+def test_a_link_in_the_place_of_a_model_is_not_followed(cache, tmp_path):
+    target = tmp_path / "target"
+    target.write_bytes(b"model")
+    (cache.root / digest_of(b"model")).symlink_to(target)
+    assert cache.hold(digest_of(b"model"), 5) is None
+    (cache.root / f"{'0' * 64}.part").symlink_to(target)
+    with pytest.raises(CacheError):
+        cache.begin("0" * 64, 5)
+    assert target.read_bytes() == b"model"
+
+
+def test_two_writers_of_one_model_do_not_mix(cache):
+    content = b"x" * 100
+    first = cache.begin(digest_of(content), 100)
+    first.write(content[:60])
+    second = ModelCache(cache.root, 1000).begin(digest_of(content), 100)
+    assert second.offset == 0
+    second.write(content)
+    second.commit()
+    first.write(content[60:])
+    first.commit()
+    assert (cache.root / digest_of(content)).read_bytes() == content
+    assert len(list(cache.root.iterdir())) == 1
+
+
+def test_a_full_disk_is_named_with_its_remedy(cache, monkeypatch):
+    partial = cache.begin("0" * 64, 5)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(CacheError) as caught:
+        partial.write(b"12345")
+    assert str(cache.root) in str(caught.value)
+    assert "free at least 5 bytes" in str(caught.value)
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="--cache-dir"):
+        ModelCache(tmp_path / "file" / "cache", 1000)
+
+
+def test_strangers_in_the_directory_are_left_alone(cache):
+    (cache.root / "epoch").write_text("5" * 900)
+    put(cache, b"x" * 900)
+    assert (cache.root / "epoch").exists()

@@ -1,0 +1,224 @@
+"""The real worker process, on both runtimes, with models that behave and models that do not."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from array import array
+
+import pytest
+from hilnas_agent import runtimes, verdicts
+from hilnas_agent.process import Worker, WorkerGoneError
+
+from tests.unit.agent import tiny_models
+from tests.unit.agent.fake_host import command_line, running, wait_until
+
+OFFERS = runtimes.discover()[0]
+PROTOCOL = {"warmup_runs": 2, "warmup_ms": 2, "min_samples": 100, "min_sample_ms": 0.1, "min_sampling_ms": 10}
+MISBEHAVE = "tests.unit.agent.misbehaving:"
+both_runtimes = pytest.mark.parametrize("path", [o.path for o in OFFERS], ids=[o.name for o in OFFERS])
+
+
+def spec(model_path, **changes):
+    job = {
+        "model_path": str(model_path),
+        "threads": 1,
+        "protocol": PROTOCOL,
+        "input_seed": 3,
+        "cpus": [],
+        "address_space_mib": 0,
+        "cpu_seconds": 60,
+    }
+    return json.dumps(job | changes).encode()
+
+
+def run(path, job, deadline_s=20.0):
+    worker = Worker(path)
+    try:
+        return worker.run(job, deadline_s, lambda: None)
+    finally:
+        worker.close()
+        assert not running(worker.pid)
+
+
+def measure(path, content, tmp_path, deadline_s=20.0, **changes):
+    """(verdict, message, answer) for a model's content."""
+    model = tmp_path / "model"
+    model.write_bytes(content)
+    ended = run(path, spec(model, **changes), deadline_s)
+    if ended.payload is None:
+        return (*verdicts.of_end(ended, round(deadline_s * 1000)), {})
+    head, _, raw = ended.payload.partition(b"\n")
+    answer = json.loads(head)
+    return answer["verdict"], answer["message"], answer | {"samples": array("I", raw)}
+
+
+@both_runtimes
+def test_a_good_model_is_measured(path, tmp_path):
+    verdict, _, answer = measure(
+        path, tiny_models.good(), tmp_path, protocol=PROTOCOL | {"max_half_width": 9.0}
+    )
+    assert verdict == "TRUSTED"
+    latency, memory = answer["latency"], answer["memory"]
+    assert len(answer["samples"]) >= 100
+    assert min(answer["samples"]) <= latency["median_ms"] * 1e6 <= max(answer["samples"])
+    assert latency["low_ms"] <= latency["median_ms"] <= latency["high_ms"]
+    assert latency["p5_ms"] <= latency["p90_ms"] <= latency["p95_ms"]
+    assert latency["inner_loops"] * min(answer["samples"]) > 0.05e6
+    assert 0 < memory["baseline_kib"] <= memory["load_peak_kib"]
+    assert memory["run_peak_kib"] > 0
+    assert answer["delegate"] == ("xnnpack" if "litert" in path else "")
+
+
+@both_runtimes
+def test_a_figure_less_sure_than_allowed_is_unstable(path, tmp_path):
+    verdict, message, _ = measure(
+        path, tiny_models.good(), tmp_path, protocol=PROTOCOL | {"max_half_width": -1}
+    )
+    assert verdict == "UNSTABLE"
+    assert "half-width" in message
+
+
+@both_runtimes
+@pytest.mark.parametrize("model", ["unsupported_custom_op", "unsupported_version"])
+def test_an_unknown_operator_is_named(path, model, tmp_path):
+    verdict, message, _ = measure(path, getattr(tiny_models, model)(), tmp_path)
+    assert verdict == "UNSUPPORTED_OP"
+    assert "NobodyHasThis" in message or "CONV_2D" in message
+
+
+@both_runtimes
+@pytest.mark.parametrize(
+    "content",
+    [tiny_models.torn(), tiny_models.NOT_A_MODEL, tiny_models.EIGHT_BYTES, b"", b"TFL3", bytes(100)],
+    ids=["torn", "text", "eight bytes", "empty", "four bytes", "zeros"],
+)
+def test_a_file_that_is_no_model(path, content, tmp_path):
+    assert measure(path, content, tmp_path)[0] == "INVALID_MODEL"
+
+
+@both_runtimes
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.35, 0.65, 0.8, 0.95])
+def test_a_torn_file_ends_no_more_than_its_worker(path, share, tmp_path):
+    whole = tiny_models.good()
+    verdict, _, _ = measure(path, whole[: int(len(whole) * share)], tmp_path)
+    assert verdict in {"INVALID_MODEL", "CRASHED", "TRUSTED", "UNSTABLE"}
+
+
+@both_runtimes
+def test_a_model_over_its_address_space(path, tmp_path):
+    verdict, message, _ = measure(path, tiny_models.huge(), tmp_path, address_space_mib=1500)
+    assert verdict == "OUT_OF_MEMORY"
+    assert "memory" in message
+
+
+@both_runtimes
+def test_a_model_over_its_deadline(path, tmp_path):
+    verdict, message, _ = measure(path, tiny_models.slow(), tmp_path, deadline_s=1.5)
+    assert verdict == "TIMEOUT"
+    assert "1500 ms" in message
+
+
+def test_a_model_over_its_processor_time(tmp_path):
+    verdict, message, _ = measure(OFFERS[0].path, tiny_models.slow(), tmp_path, cpu_seconds=1)
+    assert (verdict, "SIGXCPU" in message) == ("TIMEOUT", True)
+
+
+def test_a_cached_model_that_vanished_is_the_devices_fault(tmp_path):
+    ended = run(OFFERS[0].path, spec(tmp_path / "gone"))
+    assert json.loads(ended.payload)["verdict"] == "DEVICE_FAULT"
+
+
+def test_a_processor_that_is_not_there_is_the_devices_fault(tmp_path):
+    verdict, message, _ = measure(OFFERS[0].path, tiny_models.good(), tmp_path, cpus=[4000])
+    assert verdict == "DEVICE_FAULT"
+    assert "--cpus" in message
+
+
+def test_a_worker_is_pinned(tmp_path):
+    last = max(os.sched_getaffinity(0))
+    verdict, _, _ = measure(OFFERS[0].path, tiny_models.good(), tmp_path, cpus=[last])
+    assert verdict in {"TRUSTED", "UNSTABLE"}
+
+
+@pytest.fixture
+def reachable(monkeypatch, request):
+    monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize(
+    ("name", "verdict", "words"),
+    [
+        ("Segfault", "CRASHED", "SIGSEGV"),
+        ("Abort", "CRASHED", "SIGABRT: what a pity"),
+        ("Exit", "CRASHED", "exit 3"),
+        ("Hang", "TIMEOUT", "1000 ms"),
+        ("HangHavingShutItsPipes", "TIMEOUT", "1000 ms"),
+        ("NoImport", "DEVICE_FAULT", "cannot be imported"),
+        ("Chatter", "CRASHED", "RuntimeError: enough"),
+        ("NoMemoryAtRunTime", "OUT_OF_MEMORY", "memory"),
+        ("KilledByTheKernel", "OUT_OF_MEMORY", "SIGKILL"),
+    ],
+)
+def test_a_runtime_that_misbehaves(name, verdict, words, tmp_path):
+    found, message, _ = measure(MISBEHAVE + name, tiny_models.good(), tmp_path, deadline_s=1.0)
+    assert found == verdict
+    assert words in message
+
+
+@pytest.mark.usefixtures("reachable")
+def test_an_answer_without_end_is_cut_off(tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(tiny_models.good())
+    ended = run(MISBEHAVE + "Flood", spec(model))
+    assert ended.overflowed
+
+
+@pytest.mark.usefixtures("reachable")
+def test_the_whole_process_group_ends(tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(tiny_models.good())
+    worker = Worker(MISBEHAVE + "Child")
+    ended = worker.run(spec(model), 1.0, lambda: None)
+    worker.close()
+    assert ended.timed_out
+    child = int(ended.stderr)
+    assert wait_until(lambda: not running(child))
+
+
+def test_a_waiting_worker_ends_when_it_is_given_nothing():
+    worker = Worker(OFFERS[0].path)
+    ended = worker.run(b"", 20.0, lambda: None)
+    worker.close()
+    assert (ended.payload, ended.took_job, ended.returncode) == (None, False, 0)
+
+
+def test_a_dead_worker_says_so_when_it_is_handed_a_job(tmp_path):
+    worker = Worker(OFFERS[0].path)
+    os.kill(worker.pid, signal.SIGKILL)
+    assert wait_until(lambda: not worker.alive())
+    with pytest.raises(WorkerGoneError):
+        worker.run(spec(tmp_path), 20.0, lambda: None)
+    worker.close()
+
+
+def test_a_kill_from_another_thread_ends_the_wait(tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(tiny_models.slow())
+    worker = Worker(OFFERS[0].path)
+    threading.Timer(0.5, worker.kill).start()
+    start = time.monotonic()
+    ended = worker.run(spec(model), 60.0, lambda: None)
+    worker.close()
+    worker.kill()
+    assert ended.payload is None
+    assert time.monotonic() - start < 30
+
+
+def test_a_worker_sees_no_directory_of_its_callers_choice():
+    worker = Worker(OFFERS[0].path)
+    assert wait_until(lambda: f"{sys.executable} -P -m" in command_line(worker.pid))
+    worker.close()
