@@ -73,7 +73,7 @@ class Objective(Options):
         if value is None or quantity is None:
             return value
         if not isinstance(value, str | int | float):
-            raise ValueError("write a number, or a number and a unit")
+            raise ValueError("write a number, or a number and a unit")  # noqa: TRY004 - pydantic turns it into words
         return parse_quantity(value, UNITS[quantity])
 
     @model_validator(mode="after")
@@ -248,11 +248,13 @@ def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) 
     The reference is the worst value seen of each cost, and an accuracy of 0. It grows with the
     record, so compare it within one search only.
     """
-    points = [_losses(objectives, t) for t in trials if t.status is TrialStatus.SCORED and t.score is not None]
+    points = [
+        _losses(objectives, t) for t in trials if t.status is TrialStatus.SCORED and t.score is not None
+    ]
     if not points:
         return 0.0
     worst = [
-        1.0 if objective.maximise else max(max(point[axis] for point in points), 1e-12)
+        1.0 if objective.maximise else max(1e-12, *(point[axis] for point in points))
         for axis, objective in enumerate(objectives)
     ]
     scaled = [
@@ -264,7 +266,9 @@ def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) 
 
 def _losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
     assert trial.score is not None
-    return tuple(-trial.score.values[o.label] if o.maximise else trial.score.values[o.label] for o in objectives)
+    return tuple(
+        -trial.score.values[o.label] if o.maximise else trial.score.values[o.label] for o in objectives
+    )
 
 
 def _dominates(first: Sequence[float], second: Sequence[float]) -> bool:

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-
 OptionsT = TypeVar("OptionsT", bound="Options")
 
 

@@ -117,7 +117,9 @@ def check_recipe(data: Mapping[str, Any]) -> Recipe:
 def shipped() -> list[str]:
     """Return the names of the recipes that ship."""
     folder = files("hilnas") / "recipes"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")
+    )
 
 
 def _read(source: str) -> dict[str, Any]:
@@ -174,4 +176,6 @@ def _index(place: list[Any], part: str, override: str) -> int:
     for number, entry in enumerate(place):
         if part == str(number) or (isinstance(entry, dict) and entry.get("quantity") == part):
             return number
-    raise OptionsError(f'--set "{override}": there is no entry "{part}"; use 0 to {len(place) - 1} or a quantity')
+    raise OptionsError(
+        f'--set "{override}": there is no entry "{part}"; use 0 to {len(place) - 1} or a quantity'
+    )

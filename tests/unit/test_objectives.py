@@ -3,10 +3,6 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import ValidationError
-
 from hilnas.objectives import (
     Objective,
     broken_limit,
@@ -28,11 +24,16 @@ from hilnas.trial import (
     Verdict,
 )
 from hilnas.units import parse_quantity
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 ACCURACY = Objective(quantity="accuracy")
 
 
-def trial(number=0, accuracy=0.9, latency=4.0, size=2048, macs=5_000_000, memory=300, device_class="pi", half=0.0):
+def trial(
+    number=0, accuracy=0.9, latency=4.0, size=2048, macs=5_000_000, memory=300, device_class="pi", half=0.0
+):
     figures = Latency(latency, latency - half, latency + half, 0, 0, 0, 0, 0, 0, 1)
     measurement = Measurement(
         "d", device_class, "0" * 64, "p", "r", Verdict.TRUSTED, latency=figures, peak_memory_kib=memory
@@ -111,7 +112,7 @@ def test_missing_figures_are_an_error():
 def test_limits_are_told_in_words():
     limits = [Objective(quantity="model_size", limit="1 KiB"), Objective(quantity="accuracy", limit="95 %")]
     assert broken_limit(limits, trial()) == "model_size 2 KiB is beyond the limit of 1 KiB"
-    assert "accuracy 0.9 is beyond the limit of 0.95" == broken_limit(limits[1:], trial())
+    assert broken_limit(limits[1:], trial()) == "accuracy 0.9 is beyond the limit of 0.95"
     assert broken_limit([Objective(quantity="latency", limit=5.0)], trial()) is None
 
 
@@ -173,7 +174,9 @@ def test_hypervolume_counts_the_cells_it_covers(cloud):
 def test_front_is_what_nothing_beats(pairs):
     objectives = [ACCURACY, Objective(quantity="latency", device_class="pi")]
     trials = scored(objectives, *(trial(n, a / 10, float(latency)) for n, (a, latency) in enumerate(pairs)))
-    front = {(t.estimate.accuracy, t.measurements[0].latency.median_ms) for t in pareto_front(objectives, trials)}
+    front = {
+        (t.estimate.accuracy, t.measurements[0].latency.median_ms) for t in pareto_front(objectives, trials)
+    }
     everything = {(a / 10, float(latency)) for a, latency in pairs}
     expected = {
         p for p in everything if not any(q[0] >= p[0] and q[1] <= p[1] and q != p for q in everything)

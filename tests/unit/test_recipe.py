@@ -1,5 +1,4 @@
 import pytest
-
 from hilnas.options import OptionsError
 from hilnas.recipe import load_recipe, shipped
 
@@ -62,7 +61,9 @@ def test_an_unknown_recipe_lists_what_there_is():
 
 def test_overrides():
     recipe = load_recipe(
-        None, ["search.trials=7", "objective.latency.target='2 ms'", "objective.1.kind=hard", "task.size=16"], 5
+        None,
+        ["search.trials=7", "objective.latency.target='2 ms'", "objective.1.kind=hard", "task.size=16"],
+        5,
     )
     assert recipe.search.trials == 7
     assert recipe.search.seed == 5
@@ -70,7 +71,9 @@ def test_overrides():
     assert recipe.task.settings["size"] == 16
 
 
-@pytest.mark.parametrize("override", ["trials", "=3", "objective.energy.target=3", "search.name.x=1", "objective.7=1"])
+@pytest.mark.parametrize(
+    "override", ["trials", "=3", "objective.energy.target=3", "search.name.x=1", "objective.7=1"]
+)
 def test_bad_overrides_are_named(override):
     with pytest.raises(OptionsError, match="set"):
         load_recipe(None, [override])

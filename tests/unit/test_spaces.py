@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from hilnas.spaces import BlockSummary, Decision, Space, SpaceError
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.trial import Architecture
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 class Plain(Space):
@@ -125,10 +124,10 @@ def test_description_matches_the_module():
     for seed in range(5):
         architecture = space.sample(np.random.default_rng(seed))
         module = space.build(architecture).eval()
-        shapes = []
+        features, shapes = module.stem(torch.zeros(1, *space.input_shape(architecture))), []
         for block in module.blocks:
-            block.register_forward_hook(lambda _m, _i, output: shapes.append(tuple(output.shape[1:])))
-        module(torch.zeros(1, *space.input_shape(architecture)))
+            features = block(features)
+            shapes.append(tuple(features.shape[1:]))
         rows = [row for row in space.describe(architecture) if row.name.startswith("stage")]
         assert shapes == [row.output for row in rows]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-
 from hilnas.store import EventKind, ModelFiles, Record, StoreError
 from hilnas.store.codec import dump, load
 from hilnas.store.files import write_atomically
@@ -46,7 +45,9 @@ def test_listeners_hear_what_is_durable(record, tmp_path):
 
     def listen(event):
         with sqlite3.connect(tmp_path / "record.sqlite") as other:
-            heard.append(other.execute("select count(*) from events where kind = ?", (event.kind,)).fetchone()[0])
+            heard.append(
+                other.execute("select count(*) from events where kind = ?", (event.kind,)).fetchone()[0]
+            )
 
     record.listen(listen)
     record.start_search("s", 0, {}, {})
@@ -76,7 +77,9 @@ def test_a_corrupt_record_is_refused_with_a_remedy(tmp_path):
 
 
 def test_values_survive_json():
-    proposal = Proposal(Architecture("s", (("a", 1), ("b", True), ("c", "x"), ("d", 0.5))), 3, (-0.5, -1.5), "state")
+    proposal = Proposal(
+        Architecture("s", (("a", 1), ("b", True), ("c", "x"), ("d", 0.5))), 3, (-0.5, -1.5), "state"
+    )
     assert load(Proposal, dump(proposal)) == proposal
     assert load(Measurement, dump(MEASUREMENT)) == MEASUREMENT
 

@@ -3,8 +3,6 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from hilnas.tasks import TaskError
 from hilnas.tasks.digits import Digits, DigitsOptions
 from hilnas.tasks.fashion_mnist import FashionMnist, FashionMnistOptions
@@ -13,6 +11,7 @@ from hilnas.tasks.npz import Npz, NpzOptions
 from hilnas.tasks.resize import resize
 from hilnas.tasks.split import CODES, LEFT_OUT, OPEN, assign_splits
 from hilnas.testing import TaskContract
+from PIL import Image
 
 
 def pictures(count=60, classes=3, shape=(12, 10), seed=0):
@@ -23,7 +22,9 @@ def pictures(count=60, classes=3, shape=(12, 10), seed=0):
 
 def write_idx(path, array):
     header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.tobytes()) if path.suffix == ".gz" else header + array.tobytes())
+    path.write_bytes(
+        gzip.compress(header + array.tobytes()) if path.suffix == ".gz" else header + array.tobytes()
+    )
 
 
 @pytest.fixture
@@ -195,7 +196,7 @@ def test_torn_idx_is_a_clear_error(fashion_folder):
     whole = path.read_bytes()
     for content in (whole[:-40], gzip.compress(gzip.decompress(whole)[:-1]), gzip.compress(b"nothing")):
         path.write_bytes(content)
-        with pytest.raises(TaskError, match="train-images-idx3-ubyte.gz"):
+        with pytest.raises(TaskError, match="train-images-idx3-ubyte"):
             _ = FashionMnist(FashionMnistOptions(folder=fashion_folder)).shape
 
 

@@ -20,7 +20,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
 ]
 
 
@@ -30,9 +31,12 @@ Set = Annotated[
 )
 def run(
     recipe: Annotated[
-        str | None, typer.Argument(help="Path of a recipe, or the name of one that ships; else the quickstart.")
+        str | None,
+        typer.Argument(help="Path of a recipe, or the name of one that ships; else the quickstart."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder; else runs/NAME, numbered when taken.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder; else runs/NAME, numbered when taken.")
+    ] = None,
     set_: Set = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the search; else the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in the folder.")] = False,
@@ -61,11 +65,15 @@ def report(
     "hilnas export arch.json --recipe fashion-mnist --weights weights.pt -o net.tflite"
 )
 def export(
-    architecture: Annotated[Path, typer.Argument(help="Architecture as JSON, such as architecture.json of a run.")],
+    architecture: Annotated[
+        Path, typer.Argument(help="Architecture as JSON, such as architecture.json of a run.")
+    ],
     recipe: Annotated[
         str | None, typer.Option(help="Recipe that says task and space; else the quickstart.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="State of the torch module (.pt); else fresh weights.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="State of the torch module (.pt); else fresh weights.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("model.tflite"),
     set_: Set = None,
     json_: Json = False,
@@ -78,7 +86,9 @@ def export(
 
 @app.command(epilog="Examples:  hilnas space  |  hilnas space keyword-spotting --set task.path=clips.npz")
 def space(
-    recipe: Annotated[str | None, typer.Argument(help="Recipe that says task and space; else the quickstart.")] = None,
+    recipe: Annotated[
+        str | None, typer.Argument(help="Recipe that says task and space; else the quickstart.")
+    ] = None,
     set_: Set = None,
     json_: Json = False,
 ) -> None:

@@ -16,7 +16,12 @@ from hilnas.trial import Architecture
 
 
 def export_command(
-    file: Path, source: str | None, weights: Path | None, output: Path, overrides: Sequence[str], as_json: bool
+    file: Path,
+    source: str | None,
+    weights: Path | None,
+    output: Path,
+    overrides: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Read, build, load, export, write."""
     import torch
@@ -43,7 +48,9 @@ def export_command(
         return
     console = Console(highlight=False, soft_wrap=True)
     kind = "the given weights" if weights else "fresh weights: good for measuring, not for answers"
-    console.print(f"{output}: {facts.bytes} bytes, {facts.macs / 1e6:.3g} MMACs, int8 {list(facts.input_shape)} in, {kind}")
+    console.print(
+        f"{output}: {facts.bytes} bytes, {facts.macs / 1e6:.3g} MMACs, int8 {list(facts.input_shape)} in, {kind}"
+    )
 
 
 def _read_architecture(file: Path) -> Architecture:
@@ -68,4 +75,6 @@ def _load_weights(module: Any, file: Path) -> None:
     except FileNotFoundError:
         raise OptionsError(f"there is no file {file}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, AttributeError, TypeError) as error:
-        raise OptionsError(f"{file} holds no weights of this architecture: {str(error).splitlines()[0]}") from None
+        raise OptionsError(
+            f"{file} holds no weights of this architecture: {str(error).splitlines()[0]}"
+        ) from None

@@ -76,7 +76,12 @@ class Progress:
             Text(f"{ended}/{wanted} trials"),
             Text(self._time_left(ended, wanted), style="dim"),
         )
-        lines = [("now", run.phase), ("best", self._best(run)), ("device", self._devices(run)), ("host", self._host(run))]
+        lines = [
+            ("now", run.phase),
+            ("best", self._best(run)),
+            ("device", self._devices(run)),
+            ("host", self._host(run)),
+        ]
         detail = Table.grid(padding=(0, 1))
         for name, value in lines:
             if value:
@@ -95,7 +100,9 @@ class Progress:
         best = best_trials(run.history.trials, 1) if run.history else []
         if not best or best[0].score is None:
             return ""
-        values = ", ".join(f"{label.partition('@')[0]} {value:.4g}" for label, value in best[0].score.values.items())
+        values = ", ".join(
+            f"{label.partition('@')[0]} {value:.4g}" for label, value in best[0].score.values.items()
+        )
         return f"trial {best[0].number}: reward {best[0].score.reward:.4f} ({values})"
 
     @staticmethod

@@ -20,7 +20,12 @@ RUNS = Path("runs")
 
 
 def run_command(
-    source: str | None, out: Path | None, overrides: Sequence[str], seed: int | None, resume: bool, as_json: bool
+    source: str | None,
+    out: Path | None,
+    overrides: Sequence[str],
+    seed: int | None,
+    resume: bool,
+    as_json: bool,
 ) -> int:
     """Run a search; return the exit code."""
     recipe = load_recipe(source, overrides, seed)
@@ -59,7 +64,16 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
     console = Console()
     best = results["best"]
     table = Table(title=f"Pareto front of {results['search']['name']}", title_justify="left")
-    for column in ("trial", "int8 accuracy", "latency ms", "95 % interval", "memory KiB", "model KiB", "MMACs", "reward"):
+    for column in (
+        "trial",
+        "int8 accuracy",
+        "latency ms",
+        "95 % interval",
+        "memory KiB",
+        "model KiB",
+        "MMACs",
+        "reward",
+    ):
         table.add_column(column, justify="right")
     for number in results["front"]:
         row = results["trials"][number]
@@ -82,14 +96,20 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         highlight=False,
         soft_wrap=True,
     )
-    console.print(f"Results: {folder}/result.json, report.html, model.tflite", highlight=False, soft_wrap=True)
+    console.print(
+        f"Results: {folder}/result.json, report.html, model.tflite", highlight=False, soft_wrap=True
+    )
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     def short(value: float | None) -> str:
         return "–" if value is None else f"{value:.4g}"
 
-    interval = "–" if row["latency_ms"] is None else f"{short(row['latency_low_ms'])}–{short(row['latency_high_ms'])}"
+    interval = (
+        "–"
+        if row["latency_ms"] is None
+        else f"{short(row['latency_low_ms'])}–{short(row['latency_high_ms'])}"
+    )
     memory = row["peak_memory_kib"]
     return [
         str(row["number"]),
@@ -104,7 +124,11 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _latency(row: Mapping[str, Any]) -> str:
-    return "" if row["latency_ms"] is None else f", {row['latency_ms']:.4g} ms on {row['measurements'][0]['device_class']}"
+    return (
+        ""
+        if row["latency_ms"] is None
+        else f", {row['latency_ms']:.4g} ms on {row['measurements'][0]['device_class']}"
+    )
 
 
 def _default_folder(name: str, resume: bool) -> Path:
@@ -114,5 +138,7 @@ def _default_folder(name: str, resume: bool) -> Path:
     if not resume:
         return next(folder for folder in numbered if folder not in taken)
     if not taken:
-        raise OptionsError(f"there is no search in {RUNS / name} to resume: leave --resume out, or give --out")
+        raise OptionsError(
+            f"there is no search in {RUNS / name} to resume: leave --resume out, or give --out"
+        )
     return taken[-1]

@@ -24,7 +24,11 @@ def space_command(source: str | None, overrides: Sequence[str], as_json: bool) -
         return
     table = Table("decision", "choices", "live when")
     for decision in space.decisions:
-        when = f"{decision.parent} is {' or '.join(map(str, sorted(decision.when, key=str)))}" if decision.parent else ""
+        when = (
+            f"{decision.parent} is {' or '.join(map(str, sorted(decision.when, key=str)))}"
+            if decision.parent
+            else ""
+        )
         table.add_row(decision.name, ", ".join(map(str, decision.choices)), when)
     console = Console()
     console.print(table)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -76,6 +77,7 @@ async def run_search(
                 record.append(search.id, EventKind.SESSION_STARTED, key=session, payload=facts)
                 try:
                     loop = run.loop = SearchLoop(setup, search.id, record, models, farm, executor, history)
+                    _one_thread()
                     run.phase = "searching"
                     await _unless_agent_fails(loop.run(), agent)
                     run.phase = "training the winner"
@@ -102,7 +104,9 @@ def _begin(record: Record, recipe: Recipe, resume: bool, folder: Path) -> Search
     """Return the search to run: a new one, or the folder's own when it goes on."""
     known = record.searches()
     if known and not resume:
-        raise SearchError(f"{folder} holds a search already: add --resume to go on with it, or choose another --out")
+        raise SearchError(
+            f"{folder} holds a search already: add --resume to go on with it, or choose another --out"
+        )
     data = recipe.model_dump(mode="json", exclude_unset=True)
     if not known:
         return record.start_search(recipe.search.name, recipe.search.seed, data, versions())
@@ -133,7 +137,9 @@ async def _machinery(
     recipe: Recipe, folder: Path, models: ModelFiles
 ) -> AsyncIterator[tuple[Farm, Executor, list[DeviceFacts], LocalAgent | None]]:
     """Start farm, server, local agent and executor; end them all, whatever happens."""
-    token = os.environ.get("HILNAS_TOKEN") or ("" if not recipe.farm.local_agent else secrets.token_urlsafe(32))
+    token = os.environ.get("HILNAS_TOKEN") or (
+        "" if not recipe.farm.local_agent else secrets.token_urlsafe(32)
+    )
     farm = Farm(models, recipe.measurement)
     server = AgentServer(farm, token)
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
@@ -142,7 +148,9 @@ async def _machinery(
         farm.start()
         address = await server.start(recipe.farm.listen)
         if recipe.farm.local_agent:
-            agent = LocalAgent(address, token, folder, recipe.farm.local_cpus or [max(os.sched_getaffinity(0))])
+            agent = LocalAgent(
+                address, token, folder, recipe.farm.local_cpus or [max(os.sched_getaffinity(0))]
+            )
             await agent.start()
         waiting = farm.wait_for(recipe.farm.devices, recipe.farm.wait_s)
         devices = await _unless_agent_fails(waiting, agent)
@@ -153,6 +161,13 @@ async def _machinery(
         if agent is not None:
             await agent.stop()
         await executor.close()
+
+
+def _one_thread() -> None:
+    """The controller's tensors are tiny: threads only cost, and one keeps every sum in one order."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 async def _unless_agent_fails(work: Any, agent: LocalAgent | None) -> Any:

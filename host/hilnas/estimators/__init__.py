@@ -1,5 +1,5 @@
 """Estimators: how accurate an architecture is."""
 
-from hilnas.estimators.base import Estimator, EstimateResult
+from hilnas.estimators.base import EstimateResult, Estimator
 
 __all__ = ["EstimateResult", "Estimator"]

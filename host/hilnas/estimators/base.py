@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from hilnas.options import Options
+from hilnas import options
 from hilnas.spaces import Space
 from hilnas.tasks import Task
 from hilnas.trial import Architecture, Estimate
@@ -23,9 +23,7 @@ class Estimator(Protocol):
     Constructor: `(options)`. The same arguments give the same estimate on one machine.
     """
 
-    Options: ClassVar[type[Options]]
-
-    def __init__(self, options: Options) -> None: ...
+    Options: ClassVar[type[options.Options]]
 
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Estimate accuracy on validation data. It runs in a worker process and never sees test data."""

@@ -1,10 +1,9 @@
 """What an executor is."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from hilnas.options import Options
+from hilnas import options
 
 T = TypeVar("T")
 
@@ -16,9 +15,7 @@ class WorkerDiedError(RuntimeError):
 class Executor(Protocol):
     """Runs functions of picklable arguments in other processes. Constructor: `(options, log_folder)`."""
 
-    Options: ClassVar[type[Options]]
-
-    def __init__(self, options: Options, log_folder: Path) -> None: ...
+    Options: ClassVar[type[options.Options]]
 
     @property
     def slots(self) -> int:

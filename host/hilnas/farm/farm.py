@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from hilnas_protos.v1 import agent_pb2, measurement_pb2
+
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
 from hilnas.farm.jobs import MAX_ATTEMPTS, Fences, Job
 from hilnas.farm.scheduler import Free, assign
@@ -13,7 +15,6 @@ from hilnas.farm.settings import MeasurementOptions
 from hilnas.farm.wire import measure_job, measurement
 from hilnas.store import ModelFiles
 from hilnas.trial import Measurement, Verdict
-from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 OFFLINE_AFTER_S = 30.0
 """A device that gave no sign of life for so long is taken off."""
@@ -196,9 +197,7 @@ class Farm:
         limit = self.options.deadline_s + DEADLINE_SLACK_S
         self._later(limit, job, job.fence, f"{job.device} gave no answer within {limit:.0f} s")
 
-    def _later(
-        self, delay_s: float, job: Job, fence: int, reason: str, unless_back: bool = False
-    ) -> None:
+    def _later(self, delay_s: float, job: Job, fence: int, reason: str, unless_back: bool = False) -> None:
         """Count a fault after a while, unless the job has moved on, or its device has come back."""
 
         async def wait() -> None:

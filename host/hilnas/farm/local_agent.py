@@ -14,9 +14,7 @@ RESTARTS = 5
 class LocalAgent:
     """`hilnas-agent` as a child process, reached over the wire like any other."""
 
-    def __init__(
-        self, address: str, token: str, folder: Path, cpus: list[int], name: str = "local"
-    ) -> None:
+    def __init__(self, address: str, token: str, folder: Path, cpus: list[int], name: str = "local") -> None:
         self.log = folder / "agent.log"
         self.restarts = 0
         self._token = token
@@ -65,6 +63,8 @@ class LocalAgent:
             code = await self._process.wait()
             self.restarts += 1
             if self.restarts > RESTARTS:
-                raise FarmError(f"the local agent ended {self.restarts} times, last with {code}; see {self.log}")
+                raise FarmError(
+                    f"the local agent ended {self.restarts} times, last with {code}; see {self.log}"
+                )
             await asyncio.sleep(0.2 * self.restarts)
             await self._spawn()

@@ -16,7 +16,7 @@ class FarmOptions(Options):
     """Loopback address for agents; port 0 takes a free one. Boards elsewhere come by an SSH tunnel."""
     local_agent: bool = True
     """Start an agent on this machine."""
-    local_cpus: list[int] = []
+    local_cpus: list[int] = Field(default=[])
     """Processors that the local agent's workers are pinned to; the last one when empty."""
     devices: int = Field(1, ge=1)
     """Devices to wait for before the search starts."""

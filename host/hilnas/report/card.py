@@ -12,7 +12,10 @@ def model_card(results: Mapping[str, Any], model: bytes) -> str:
     """Return the card as Markdown."""
     interpreter = Int8Model(model)
     environment = Environment(
-        loader=PackageLoader("hilnas.report"), undefined=StrictUndefined, autoescape=False, trim_blocks=True  # noqa: S701 - Markdown
+        loader=PackageLoader("hilnas.report"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - Markdown, not HTML
+        trim_blocks=True,
     )
     return environment.get_template("model_card.md.jinja").render(
         results=results, best=results["best"], task=results["task"], model=interpreter

@@ -50,7 +50,8 @@ def _front_chart(results: Mapping[str, Any]) -> str:
 
 def _reward_chart(scored: list[dict[str, Any]]) -> str:
     points = [
-        Point(row["number"], row["reward"], f"trial {row['number']}: reward {row['reward']:.4f}") for row in scored
+        Point(row["number"], row["reward"], f"trial {row['number']}: reward {row['reward']:.4f}")
+        for row in scored
     ]
     best = list(accumulate((row["reward"] for row in scored), max))
     line = [(row["number"], value) for row, value in zip(scored, best, strict=True)]

@@ -127,7 +127,9 @@ def _device_figures(measurement: Measurement | None) -> dict[str, Any]:
         "latency_high_ms": latency.high_ms if latency else None,
         "peak_memory_kib": measurement.peak_memory_kib if measurement else None,
         "energy_mj": energy,
-        "energy_reason": "" if energy is not None else (measurement.energy_reason if measurement else "not measured"),
+        "energy_reason": ""
+        if energy is not None
+        else (measurement.energy_reason if measurement else "not measured"),
     }
 
 

@@ -101,7 +101,9 @@ def advance(trial: Trial, event: Event) -> Trial:
             return replace(trial, measurements=(*trial.measurements, measurement), timings=timings)
         case EventKind.ESTIMATED:
             return replace(
-                trial, estimate=load(Estimate, payload["estimate"]), timings=_timed(trial, "estimate", payload)
+                trial,
+                estimate=load(Estimate, payload["estimate"]),
+                timings=_timed(trial, "estimate", payload),
             )
         case EventKind.SCORED:
             return replace(trial, score=load(Score, payload), status=TrialStatus.SCORED)

@@ -15,7 +15,6 @@ from hilnas.strategies import Strategy
 from hilnas.tasks import SplitName, Task
 from hilnas.tasks.resize import RESIZE
 
-
 _SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 
 

@@ -25,7 +25,9 @@ async def train_winners(
     import asyncio
 
     done = {winner.trial for winner in history.winners}
-    chosen = [trial for trial in best_trials(history.trials, setup.recipe.final.top) if trial.number not in done]
+    chosen = [
+        trial for trial in best_trials(history.trials, setup.recipe.final.top) if trial.number not in done
+    ]
 
     async def train_one(trial: Trial) -> None:
         (content, facts, accuracies, state), seconds = await executor.run(

@@ -181,7 +181,9 @@ class Space(ABC):
             if decision.parent is not None:
                 parent = seen.get(decision.parent)
                 if parent is None:
-                    raise SpaceError(f'"{decision.name}" depends on "{decision.parent}", which is not before it')
+                    raise SpaceError(
+                        f'"{decision.name}" depends on "{decision.parent}", which is not before it'
+                    )
                 if not decision.when <= set(parent.choices):
                     raise SpaceError(f'"{decision.name}" waits for values that "{parent.name}" never takes')
             seen[decision.name] = decision

@@ -24,11 +24,11 @@ class MBConvOptions(Options):
     """Channels of the first convolution."""
     stem_strides: list[int] = Field([2], min_length=1)
     """Strides of the first convolution."""
-    stage_widths: list[list[int]] = [[8, 16, 24], [16, 24, 32], [32, 48, 64]]
+    stage_widths: list[list[int]] = Field([[8, 16, 24], [16, 24, 32], [32, 48, 64]])
     """Output channels of each stage."""
-    stage_depths: list[list[int]] = [[1, 2], [1, 2, 3], [1, 2, 3]]
+    stage_depths: list[list[int]] = Field([[1, 2], [1, 2, 3], [1, 2, 3]])
     """Numbers of blocks of each stage: the blocks beyond are skipped."""
-    stage_strides: list[int] = [1, 2, 2]
+    stage_strides: list[int] = Field([1, 2, 2])
     """Stride of each stage's first block."""
     kernels: list[int] = Field([3, 5, 7], min_length=1)
     """Sides of the depthwise kernels."""
@@ -56,7 +56,9 @@ class MBConv(Space):
 
     Options = MBConvOptions
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, options: MBConvOptions | None = None) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, options: MBConvOptions | None = None
+    ) -> None:
         self.shape = shape
         self.classes = classes
         self.options = options or MBConvOptions()
@@ -75,7 +77,9 @@ class MBConv(Space):
     def _make_decisions(self) -> list[Decision]:
         options = self.options
         decisions = [
-            _decision("resolution", [_size_name(_scaled(self.shape, scale)) for scale in options.resolutions]),
+            _decision(
+                "resolution", [_size_name(_scaled(self.shape, scale)) for scale in options.resolutions]
+            ),
             _decision("stem.width", options.stem_widths),
             _decision("stem.stride", options.stem_strides),
         ]

@@ -121,7 +121,11 @@ class Record:
     ) -> bool:
         """Append a MEASURED event and keep the measurement, raw samples and all, in one transaction."""
         happened = Event(
-            EventKind.MEASURED, trial, measurement.device_class, time.time(), dump(without_samples(measurement))
+            EventKind.MEASURED,
+            trial,
+            measurement.device_class,
+            time.time(),
+            dump(without_samples(measurement)),
         )
         asked = _asked(measurement, runtime_asked)
         try:

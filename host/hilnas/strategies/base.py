@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-from hilnas.options import Options
-from hilnas.spaces import Space
+from hilnas import options
 from hilnas.trial import Proposal, Trial
 
 
@@ -16,9 +15,7 @@ class Strategy(Protocol):
     goes on builds it anew and repeats the recorded calls. Constructor: `(space, options, seed)`.
     """
 
-    Options: ClassVar[type[Options]]
-
-    def __init__(self, space: Space, options: Options, seed: int) -> None: ...
+    Options: ClassVar[type[options.Options]]
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:
         """Propose one architecture; `pending` are the trials proposed and not observed yet."""

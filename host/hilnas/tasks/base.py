@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from hilnas.options import Options
@@ -26,8 +27,8 @@ class TaskError(ValueError):
 class Split:
     """Pictures [N, C, H, W], uint8 or float32, and their labels [N], int64."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: NDArray[Any]
+    labels: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -49,10 +50,10 @@ class Normalisation:
     pixel_low: float
     pixel_high: float
 
-    def apply(self, images: np.ndarray) -> np.ndarray:
+    def apply(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return float32 [N, C, H, W] of raw pictures."""
         mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (self.mean, self.std))
-        normalised: np.ndarray = (images.astype(np.float32) - mean) / std
+        normalised: NDArray[Any] = (images.astype(np.float32) - mean) / std
         return normalised
 
     @property
@@ -67,10 +68,10 @@ class Normalisation:
 class Arrays:
     """What a data set's reader returns: pictures as stored, labels, and the official split if any."""
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: NDArray[Any]
+    labels: NDArray[Any]
     names: tuple[str, ...]
-    split: np.ndarray | None = None
+    split: NDArray[Any] | None = None
     """Codes of `CODES` [N], uint8; -1 marks training data from which validation may be drawn."""
 
 
@@ -183,7 +184,9 @@ def check_arrays(arrays: Arrays, name: str) -> Arrays:
             f"{name}: pictures have shape {images.shape}; give [N, H, W], or [N, H, W, C] with 1 or 3 channels"
         )
     if min(images.shape[2:]) < 8:
-        raise TaskError(f"{name}: pictures of {images.shape[2]}x{images.shape[3]} are too small; 8x8 at least")
+        raise TaskError(
+            f"{name}: pictures of {images.shape[2]}x{images.shape[3]} are too small; 8x8 at least"
+        )
     if labels.shape != (len(images),):
         raise TaskError(f"{name}: {len(images)} pictures but labels of shape {labels.shape}; give one each")
     if not np.issubdtype(labels.dtype, np.integer):

@@ -3,8 +3,10 @@
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
 from hilnas.tasks.split import CODES, OPEN
@@ -48,7 +50,7 @@ class FashionMnist(Task):
         return Arrays(images, labels, _NAMES, split)
 
 
-def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
+def read_idx(folder: Path, stem: str, dimensions: int) -> NDArray[Any]:
     """Read an IDX file of unsigned bytes, gzipped or not. TaskError when it is missing or torn."""
     for path in (folder / f"{stem}.gz", folder / stem):
         if not path.exists():
@@ -62,6 +64,8 @@ def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
             raise TaskError(f"{path} is no IDX file of {dimensions} dimensions; install or copy it again")
         shape = struct.unpack(f">{dimensions}I", content[4:header])
         if len(content) - header != int(np.prod(shape, dtype=np.int64)):
-            raise TaskError(f"{path} is torn: {len(content)} bytes for shape {shape}; install or copy it again")
+            raise TaskError(
+                f"{path} is torn: {len(content)} bytes for shape {shape}; install or copy it again"
+            )
         return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
     raise TaskError(f"fashion-mnist: {folder} holds no {stem}.gz; set task.folder to where it is")

@@ -1,9 +1,10 @@
 """`image-folder`: pictures on disk, a folder for each class."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
@@ -43,7 +44,7 @@ class ImageFolder(Task):
                 f"image-folder: {folder} holds {len(names)} class folders; give one folder for each class, "
                 "two at least"
             )
-        images: list[np.ndarray] = []
+        images: list[NDArray[Any]] = []
         labels: list[int] = []
         split: list[int] = []
         for part, code in parts.items():
@@ -57,7 +58,7 @@ class ImageFolder(Task):
         official = np.array(split, np.int8) if len(parts) > 1 else None
         return Arrays(np.stack(images), np.array(labels), tuple(names), official)
 
-    def _picture(self, path: Path) -> np.ndarray:
+    def _picture(self, path: Path) -> NDArray[Any]:
         from PIL import Image, ImageOps
 
         assert isinstance(self.options, ImageFolderOptions)
@@ -67,7 +68,9 @@ class ImageFolder(Task):
                 mode = "RGB" if self.options.colour == "rgb" else "L"
                 fitted = ImageOps.fit(picture.convert(mode), (side, side), Image.Resampling.BILINEAR)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise TaskError(f"image-folder: {path} cannot be read ({error}); mend it or take it out") from error
+            raise TaskError(
+                f"image-folder: {path} cannot be read ({error}); mend it or take it out"
+            ) from error
         pixels = np.asarray(fitted, np.uint8)
         return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

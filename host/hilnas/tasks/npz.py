@@ -2,8 +2,10 @@
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
 from hilnas.tasks.split import CODES
@@ -32,7 +34,9 @@ class Npz(Task):
             with np.load(path, allow_pickle=False) as archive:
                 content = {key: archive[key] for key in archive.files if key in ("x", "y", "split", "labels")}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-            raise TaskError(f"npz: {path} cannot be read ({error}); is it a whole .npz of plain arrays?") from error
+            raise TaskError(
+                f"npz: {path} cannot be read ({error}); is it a whole .npz of plain arrays?"
+            ) from error
         except Exception as error:  # zlib.error has no common base with the others
             if type(error).__name__ != "error":
                 raise
@@ -43,7 +47,7 @@ class Npz(Task):
         return _arrays(content, path)
 
 
-def _arrays(content: dict[str, np.ndarray], path: Path) -> Arrays:
+def _arrays(content: dict[str, NDArray[Any]], path: Path) -> Arrays:
     images, labels = content["x"], content["y"]
     if images.ndim == 3:
         images = images[..., None]

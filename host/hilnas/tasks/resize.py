@@ -1,12 +1,15 @@
 """Resizing of pictures, the one way all splits and the model card speak of."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 RESIZE = "bilinear, antialiased, half-pixel centres"
 """How pictures are resized, for the model card."""
 
 
-def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(images: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     """Return float32 [N, C, H, W] resized to `size` = (height, width)."""
     values = np.ascontiguousarray(images, dtype=np.float32)
     if values.shape[2:] == size:
@@ -14,7 +17,7 @@ def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import torch
     from torch.nn import functional
 
-    resized: np.ndarray = functional.interpolate(
+    resized: NDArray[Any] = functional.interpolate(
         torch.from_numpy(values), size=size, mode="bilinear", align_corners=False, antialias=True
     ).numpy()
     return resized

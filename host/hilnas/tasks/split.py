@@ -1,8 +1,9 @@
 """Seeded splits in which equal pictures never stand on two sides."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 CODES: Final = {"train": 0, "validation": 1, "test": 2}
 """Code of each split in an array of splits."""
@@ -15,13 +16,13 @@ LEFT_OUT = -2
 
 
 def assign_splits(
-    images: np.ndarray,
-    labels: np.ndarray,
-    official: np.ndarray | None,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    official: NDArray[Any] | None,
     validation_share: float,
     test_share: float,
     seed: int,
-) -> np.ndarray:
+) -> NDArray[Any]:
     """Return a split code for each example [N], int8.
 
     What `official` fixes stays. The rest is drawn class by class, so every split sees each class
@@ -56,7 +57,7 @@ def assign_splits(
     return codes
 
 
-def _digests(images: np.ndarray) -> list[str]:
+def _digests(images: NDArray[Any]) -> list[str]:
     from hashlib import blake2b
 
     return [blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images]

@@ -25,7 +25,7 @@ class TaskContract:
             assert split.images.shape == (len(split), *task.shape)
             assert split.images.dtype in (np.uint8, np.float32)
             assert split.labels.shape == (len(split),)
-            assert 0 <= split.labels.min()
+            assert split.labels.min() >= 0
             assert split.labels.max() < task.classes == len(task.labels)
 
     def test_splits_never_mix(self, task: Task) -> None:

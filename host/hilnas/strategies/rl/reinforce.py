@@ -41,7 +41,9 @@ class Reinforce:
             torch.manual_seed(seed)
             self.policy = Policy(space, options.width, options.temperature, options.tanh)
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=options.learning_rate, betas=(0.0, 0.999))
+        self.optimizer = torch.optim.Adam(
+            self.policy.parameters(), lr=options.learning_rate, betas=(0.0, 0.999)
+        )
         self.baseline: float | None = None
         self.scale = 0.0
         self.version = 0
@@ -73,7 +75,7 @@ class Reinforce:
             loss = loss - advantage * walk.log_probabilities.sum()
             loss = loss - self.options.entropy * walk.entropies.sum()
         self.optimizer.zero_grad(set_to_none=True)
-        (loss / len(rewarded)).backward()  # type: ignore[no-untyped-call]
+        (loss / len(rewarded)).backward()
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), 5.0)
         self.optimizer.step()
         self.version += 1

@@ -1,0 +1,73 @@
+"""Small searches as processes, for tests that disturb them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hilnas.store import Record
+
+ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+def recipe(calls, trials=14, **estimator):
+    """A search of seconds whose results do not depend on any clock: INVALID and FAILED trials included."""
+    return {
+        "search": {"name": "small", "seed": 3, "trials": trials, "in_flight": 6, "group": 3},
+        "task": {"name": "digits", "size": 16},
+        "space": {
+            "name": "mbconv",
+            "resolutions": [1.0],
+            "stage_widths": [[8], [16], [24, 48]],
+            "head_width": 16,
+        },
+        "strategy": {"name": "rl", "width": 8},
+        "estimator": {"name": "tests.integration.plugins:Oracle", "calls": str(calls), **estimator},
+        "objective": [
+            {"quantity": "accuracy"},
+            {"quantity": "latency"},
+            {"quantity": "macs", "target": "0.5 M"},
+            {"quantity": "model_size", "limit": "90 KiB"},
+        ],
+        "measurement": {"warmup_runs": 1, "warmup_ms": 0, "min_sample_ms": 0, "min_sampling_ms": 0},
+        "final": {"epochs": 1, "top": 1},
+    }
+
+
+def start(folder, data, *kill):
+    """Start a driver process on a search."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(data))
+    return subprocess.Popen(
+        [sys.executable, str(DRIVER), str(folder), str(path), *kill],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def finish(process, timeout=300):
+    """Wait for a driver; return its exit code and output."""
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def events(folder):
+    """All events of the only search in a folder."""
+    record = Record.in_folder(folder)
+    try:
+        (search,) = record.searches()
+        return record.events(search.id)
+    finally:
+        record.close()
+
+
+def outcome(folder):
+    """What must not depend on any disturbance: proposals to the last bit, and every trial's result."""
+    result = json.loads((folder / "result.json").read_text())
+    proposals = [e.payload for e in sorted(events(folder), key=lambda e: e.trial) if e.kind == "proposed"]
+    kept = ("number", "digest", "decisions", "status", "accuracy", "reward", "model_sha256", "policy_version")
+    trials = [{key: trial[key] for key in kept} for trial in result["trials"]]
+    return proposals, trials, result["best"]["number"]

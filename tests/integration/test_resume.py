@@ -1,0 +1,163 @@
+"""Kill the host at every kind of event, the agent, a worker: nothing is lost, redone or proposed otherwise."""
+
+import collections
+import json
+import signal
+import time
+
+import psutil
+import pytest
+from hilnas.store import EventKind
+
+from tests.integration.searches import events, finish, outcome, recipe, start
+
+DEADLY = 4
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The same search, left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    code, _, err = finish(start(folder / "run", recipe(folder / "calls", deadly=DEADLY)))
+    assert code == 0, err
+    return folder / "run"
+
+
+def test_the_search_has_every_kind_of_event(undisturbed):
+    assert {event.kind for event in events(undisturbed)} == set(EventKind)
+
+
+def test_killed_at_every_kind_of_event(undisturbed, tmp_path):
+    folder, calls = tmp_path / "run", tmp_path / "calls"
+    data = recipe(calls, deadly=DEADLY)
+    killed = 0
+    for kind in EventKind:
+        for phase in ("before", "after"):
+            done = _done(folder) if (folder / "record.sqlite").exists() else {}
+            mark = len(_lines(calls))
+            code, _, err = finish(start(folder, data, kind.value, phase))
+            assert code in (0, -signal.SIGKILL), err
+            killed += code != 0
+            asked_again = collections.Counter(_lines(calls)[mark:])
+            assert not asked_again.keys() & done.keys(), "an estimate that was recorded was made again"
+    code, _, err = finish(start(folder, data))
+    assert code == 0, err
+    assert killed >= len(EventKind)
+    assert outcome(folder) == outcome(undisturbed)
+    seen = collections.Counter((event.kind, event.trial, event.key) for event in events(folder))
+    assert set(seen.values()) == {1}
+
+
+def _lines(path):
+    return path.read_text().split() if path.exists() else []
+
+
+def _done(folder):
+    """Digests of architectures whose estimate is recorded."""
+    history = events(folder)
+    proposed = {e.trial: e.payload["architecture"] for e in history if e.kind == "proposed"}
+    from hilnas.store.codec import load
+    from hilnas.trial import Architecture
+
+    return {
+        load(Architecture, proposed[e.trial]).digest: e.trial
+        for e in history
+        if e.kind == EventKind.ESTIMATED
+    }
+
+
+@pytest.mark.parametrize("victim", ["hilnas_agent", "hilnas.executors.local_worker"])
+def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, undisturbed, tmp_path):
+    process = start(tmp_path / "run", recipe(tmp_path / "calls", deadly=DEADLY, seconds=0.2))
+    kills = 0
+    for line in process.stdout:
+        if line.startswith(("exported", "measured")) and kills < 3:
+            kills += _kill_one(process.pid, victim)
+            time.sleep(0.3)
+    code, _, err = finish(process)
+    assert code == 0, err
+    assert kills == 3
+    assert outcome(tmp_path / "run") == outcome(undisturbed)
+
+
+def _kill_one(parent, name):
+    for child in psutil.Process(parent).children():
+        try:
+            if name in child.cmdline():
+                child.kill()
+                return 1
+        except psutil.NoSuchProcess:
+            continue
+    return 0
+
+
+def test_nothing_is_left_running_after_a_kill(tmp_path):
+    process = start(tmp_path / "run", recipe(tmp_path / "calls"))
+    children = []
+    for line in process.stdout:
+        if line.startswith("scored"):
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+    finish(process)
+    assert len(children) >= 3
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, tmp_path):
+    import os
+    import subprocess
+    import sys
+
+    from tests.integration.searches import ROOT
+
+    folder = tmp_path / "run"
+    (tmp_path / "recipe.toml").write_text(_toml(recipe(tmp_path / "calls", deadly=DEADLY, seconds=0.3)))
+    command = [sys.executable, "-m", "hilnas", "run", str(tmp_path / "recipe.toml"), "--out", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in first.stdout:
+        if "trial 2/" in line:
+            first.send_signal(signal.SIGINT)
+            break
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "--resume" in err
+    assert "Traceback" not in err
+    assert json.loads((folder / "result.json").read_text())["search"]["status"] == "stopped"
+    again = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert again.returncode == 1
+    assert "--resume" in again.stderr
+    changed = [*command, "--resume", "--set", "strategy.width=16"]
+    refused = subprocess.run(
+        changed, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert refused.returncode == 2
+    assert "[strategy]" in refused.stderr
+    second = subprocess.run(
+        [*command, "--resume", "--json"], check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert second.returncode == 0, second.stderr
+    assert json.loads(second.stdout)["search"]["status"] == "finished"
+    assert outcome(folder) == outcome(undisturbed)
+
+
+def _toml(data):
+    def value(item):
+        return json.dumps(item)
+
+    parts = []
+    for section, content in data.items():
+        for table in content if isinstance(content, list) else [content]:
+            parts.append(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
+            parts += [f"{key} = {value(item)}" for key, item in table.items()]
+    return "\n".join(parts)
