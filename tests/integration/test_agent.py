@@ -320,7 +320,9 @@ def test_the_token_goes_with_every_call_and_nowhere_else(host, tmp_path):
         assert all(metadata["hilnas-token"] == "s3cret" for metadata in host.fetch_metadata)
         assert host.fetch_metadata
         (worker,) = wait_until(agent.workers)
-        assert b"s3cret" not in Path(f"/proc/{worker}/environ").read_bytes()
+        environment = Path(f"/proc/{worker}/environ").read_bytes()
+        assert b"s3cret" not in environment
+        assert b"MALLOC_" not in environment
         assert "s3cret" not in agent.logged()
 
 
@@ -354,6 +356,18 @@ def test_an_agent_ends_with_its_parent(host, tmp_path):
         (agent,) = children(parent.pid)
         parent.process.kill()
         assert wait_until(lambda: not running(agent))
+
+
+def test_an_agent_whose_parent_has_ended_already_does_not_start(host, tmp_path):
+    with AgentProcess(host.address, tmp_path, "--exit-with-parent", str(2**22 - 1)) as agent:
+        assert agent.wait() == 0
+        assert host.streams.empty()
+
+
+def test_a_host_behind_a_unix_socket(tmp_path):
+    with FakeHost(socket=tmp_path / "host.sock") as host, AgentProcess(host.address, tmp_path):
+        host.wait_stream()
+        assert_still_good(host)
 
 
 def test_an_agent_waits_for_a_host_that_is_not_there_yet(host, tmp_path):

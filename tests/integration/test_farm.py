@@ -52,7 +52,9 @@ class ScriptedAgent:
         }  # fmt: skip
         if fields["latency"] is None:
             del fields["latency"]
-        await self.call.write(agent_pb2.ConnectRequest(measure_result=measurement_pb2.MeasureResult(**fields)))
+        await self.call.write(
+            agent_pb2.ConnectRequest(measure_result=measurement_pb2.MeasureResult(**fields))
+        )
 
     async def hang_up(self):
         self.call.cancel()
@@ -134,7 +136,9 @@ def test_a_device_fault_is_tried_on_another_board(on_farm):
         agents = {name: await ScriptedAgent(address, name).connect() for name in ("one", "two")}
         asking = asyncio.ensure_future(farm.measure(digest, CLASS))
         job = await agents["one"].job()
-        await agents["one"].answer(job, measurement_pb2.VERDICT_DEVICE_FAULT, message="disk full", latency=None)
+        await agents["one"].answer(
+            job, measurement_pb2.VERDICT_DEVICE_FAULT, message="disk full", latency=None
+        )
         again = await agents["two"].job()
         assert (again.job_id, again.attempt) == (job.job_id, 2)
         assert again.fence > job.fence

@@ -139,7 +139,8 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, tmp_path):
     assert refused.returncode == 2
     assert "[strategy]" in refused.stderr
     second = subprocess.run(
-        [*command, "--resume", "--json"], check=False,
+        [*command, "--resume", "--json"],
+        check=False,
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -19,7 +19,8 @@ class LocalAgent:
         self.restarts = 0
         self._token = token
         self._command = [
-            sys.executable, "-m", "hilnas_agent", "--host", address, "--name", name, "--exit-with-parent",
+            sys.executable, "-m", "hilnas_agent", "--host", address, "--name", name,
+            "--exit-with-parent", str(os.getpid()),
             "--cache-dir", str(folder / "agent-cache"), "--cpus", ",".join(map(str, cpus)),
         ]  # fmt: skip
         self._process: asyncio.subprocess.Process | None = None

@@ -44,7 +44,8 @@ class Stream:
 class FakeHost(agent_pb2_grpc.AgentServiceServicer):
     """Serves agents on a loopback port; `start` and `stop` may alternate."""
 
-    def __init__(self, heartbeat_ms=100, max_artifact_bytes=64 << 20, port=0):
+    def __init__(self, heartbeat_ms=100, max_artifact_bytes=64 << 20, port=0, socket=None):
+        self.socket = socket
         self.heartbeat_ms, self.max_artifact_bytes, self.port = heartbeat_ms, max_artifact_bytes, port
         self.refusal = None
         self.protocol = PROTOCOL_VERSION
@@ -59,7 +60,7 @@ class FakeHost(agent_pb2_grpc.AgentServiceServicer):
 
     @property
     def address(self):
-        return f"127.0.0.1:{self.port}"
+        return f"unix:{self.socket}" if self.socket else f"127.0.0.1:{self.port}"
 
     def start(self):
         options = (

@@ -44,6 +44,7 @@ def test_nothing_but_a_digest_becomes_a_file_name(cache, name):
     assert list(cache.root.iterdir()) == []
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_a_digest_is_64_lower_case_hexadecimal_digits(text):
     assert is_digest(text) == (len(text) == 64 and set(text) <= set("0123456789abcdef"))

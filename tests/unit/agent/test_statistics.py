@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 from hilnas_agent.statistics import mad, median_interval, summarize
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 _TIMES = st.lists(st.integers(1, 10**9), min_size=1, max_size=200)
 
 
+@settings(deadline=None)
 @given(_TIMES)
 def test_the_summary_agrees_with_numpy(samples):
     summary = summarize(np.array(samples), 0.95, 200, seed=1)

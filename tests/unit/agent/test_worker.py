@@ -52,7 +52,7 @@ def measure(path, content, tmp_path, deadline_s=20.0, **changes):
         return (*verdicts.of_end(ended, round(deadline_s * 1000)), {})
     head, _, raw = ended.payload.partition(b"\n")
     answer = json.loads(head)
-    return answer["verdict"], answer["message"], answer | {"samples": array("I", raw)}
+    return answer["verdict"], answer["message"], answer | {"samples": array("Q", raw)}
 
 
 @both_runtimes

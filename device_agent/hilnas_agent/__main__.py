@@ -1,0 +1,267 @@
+"""The command line of the agent."""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hilnas_agent import __version__, lean, limits
+
+_log = logging.getLogger("hilnas_agent")
+
+UNUSABLE = 5
+"""Exit code: this device cannot run an agent as asked; the message says why."""
+
+_EPILOG = """\
+example:
+  hilnas-agent --host 127.0.0.1:7707 --name kitchen-pi --cpus 2,3
+
+The host is reached over this machine's loopback interface or a Unix socket (unix:/path). For a host
+elsewhere, open a tunnel from there: ssh -R 7707:127.0.0.1:7707 <device>.
+A token that the host demands goes into the environment variable HILNAS_TOKEN, never on a command line.
+
+exit codes: 0 ended as asked, 2 wrong arguments, 3 refused (versions do not fit),
+            4 refused (token or enrolment), 5 this device cannot run an agent as asked
+"""
+
+
+class _StoppedError(BaseException):
+    """A signal asked the agent to end."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the agent until it is sent away; the exit code."""
+    options = _parser().parse_args(argv)
+    parent_pid = lean.restart_with_few_heaps(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    if options.exit_with_parent is not None and not limits.die_with_parent(
+        options.exit_with_parent or parent_pid, signal.SIGTERM
+    ):
+        return 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        return _run(options)
+    except _StoppedError:
+        return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Out of the environment, so that no worker and no model ever sees it.
+    token = os.environ.pop("HILNAS_TOKEN", "")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    probe = _start_probe(options.runtime)
+    lean.import_grpc()
+    from hilnas_protos.v1 import agent_pb2_grpc, device_pb2
+
+    from hilnas_agent.cache import CacheError, ModelCache
+    from hilnas_agent.channel import AddressError, open_channel
+    from hilnas_agent.fetch import Fetcher
+    from hilnas_agent.jobs import Bench
+    from hilnas_agent.outbox import Outbox
+    from hilnas_agent.runner import Runner
+    from hilnas_agent.runtimes import Offer
+    from hilnas_agent.session import Epochs, Identity, Session
+
+    try:
+        metadata = _metadata(token)
+        channel = open_channel(options.host)
+        cache = ModelCache(options.cache_dir, options.cache_mib << 20)
+        facts = _facts(probe)
+    except (AddressError, CacheError, _UnusableError) as error:
+        probe.kill()
+        probe.wait()
+        print(f"hilnas-agent: {error}", file=sys.stderr)
+        return UNUSABLE
+
+    offers = [Offer(*offer) for offer in facts["offers"]]
+    if not offers:
+        _log.warning("no inference runtime can be used here: %s", "; ".join(facts["reasons"]) or "none known")
+    described = [{"name": o.name, "version": o.version, "xnnpack_int8": o.xnnpack_int8} for o in offers]
+    identity = Identity(
+        device_name=options.name,
+        device_class=options.device_class or facts["device_class"],
+        boot_id=facts["boot_id"],
+        device=device_pb2.DeviceInfo(**facts["device"], runtimes=described),
+    )
+    stub = agent_pb2_grpc.AgentServiceStub(channel)
+    fetcher, outbox = Fetcher(stub, metadata, cache), Outbox()
+    runner = Runner(
+        Bench(offers, fetcher, options.cpus, options.address_space_mib),
+        deliver=outbox.put,
+        started=lambda job: outbox.note(_started(job)),
+    )
+    epochs = Epochs(options.cache_dir / "epoch")
+    session = Session(
+        stub, metadata, identity=identity, epochs=epochs, runner=runner, outbox=outbox, fetcher=fetcher
+    )
+    runner.start()
+    try:
+        return session.run()
+    finally:
+        runner.stop()
+        session.leave()
+        channel.close()
+
+
+class _UnusableError(Exception):
+    """This device cannot run an agent as asked."""
+
+
+def _started(job: Any) -> Any:
+    from hilnas_protos.v1 import agent_pb2
+
+    started = agent_pb2.JobStarted(job_id=job.job_id, attempt=job.attempt)
+    return agent_pb2.ConnectRequest(job_started=started)
+
+
+def _start_probe(extra_runtimes: list[str]) -> "subprocess.Popen[bytes]":
+    """Asks a process of its own what this device is, while this one imports gRPC."""
+    command = [sys.executable, "-P", "-m", "hilnas_agent.identity", *extra_runtimes]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+
+
+def _facts(probe: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    text, _ = probe.communicate()
+    if probe.returncode != 0:
+        raise _UnusableError(
+            f"the device could not be described (exit {probe.returncode}); see the error above"
+        )
+    facts: dict[str, Any] = json.loads(text)
+    return facts
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    if not token:
+        return ()
+    if not (token.isascii() and token.isprintable()) or token != token.strip():
+        raise _UnusableError(
+            "HILNAS_TOKEN holds characters that no token has; set it to the host's token anew"
+        )
+    return (("hilnas-token", token),)
+
+
+def _stop(_number: int, _frame: object) -> NoReturn:
+    # A second signal ends the process at once; the kernel then ends its workers.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    raise _StoppedError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hilnas-agent",
+        description="Measures int8 .tflite models on this device for a hilnas host, which it dials itself.",
+        epilog=_EPILOG,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+            prog, width=110, max_help_position=28
+        ),
+    )
+    add = parser.add_argument
+    add(
+        "--host",
+        required=True,
+        metavar="ADDRESS",
+        help="where the host listens: 127.0.0.1:PORT or unix:/PATH",
+    )
+    add(
+        "--name",
+        default=os.uname().nodename,
+        help="name of this device, unique on the host (default: %(default)s)",
+    )
+    add(
+        "--device-class",
+        metavar="CLASS",
+        help="class of interchangeable devices (default: from board and processor)",
+    )
+    add(
+        "--cache-dir",
+        type=Path,
+        default=_cache_dir(),
+        metavar="DIR",
+        help="where models are kept (default: %(default)s)",
+    )
+    add(
+        "--cache-mib",
+        type=_positive,
+        default=512,
+        metavar="N",
+        help="most MiB of models kept (default: %(default)s)",
+    )
+    add(
+        "--cpus",
+        type=_cpus,
+        default=[],
+        metavar="LIST",
+        help="processors that measure, such as 2,3 or 4-7 (default: all)",
+    )
+    add(
+        "--address-space-mib",
+        type=_positive,
+        default=0,
+        metavar="N",
+        help="address space of a measurement where the job names none (default: this device's memory + 1024)",
+    )
+    add(
+        "--runtime",
+        action="append",
+        default=[],
+        metavar="MODULE:CLASS",
+        help="a further runtime; may be repeated",
+    )
+    add(
+        "--exit-with-parent",
+        nargs="?",
+        type=_positive,
+        const=0,
+        metavar="PID",
+        help="end when the process that started this one ends (precisely: the thread that started it); "
+        "with its PID, even if it ended already",
+    )
+    add(
+        "--log-level",
+        default="info",
+        choices=["debug", "info", "warning", "error"],
+        help="(default: %(default)s)",
+    )
+    add("--version", action="version", version=f"hilnas-agent {__version__}")
+    return parser  # fmt: skip
+
+
+def _cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hilnas-agent"
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _cpus(text: str) -> list[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of processors such as 2,3 or 4-7")
+        found.update(range(int(first), int(last or first) + 1))
+    strange = found - os.sched_getaffinity(0)
+    if strange or not found:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: this process may not use {sorted(strange) or 'an empty list'}; "
+            f"it may use {sorted(os.sched_getaffinity(0))}"
+        )
+    return sorted(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""One job, from its arrival to its result: checked, fetched, measured in a worker, judged."""
+
+import json
+import logging
+import math
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hilnas_protos.v1 import measurement_pb2 as wire
+
+from hilnas_agent import limits, protocol, verdicts
+from hilnas_agent.cache import CacheError, Held, is_digest
+from hilnas_agent.fetch import Fetcher, FetchError
+from hilnas_agent.process import Worker, WorkerGoneError
+from hilnas_agent.runtimes import Offer
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_DEADLINE_MS = 600_000
+_MOST_THREADS = 256
+_SPARE_CPU_SECONDS = 10
+
+
+class FaultError(Exception):
+    """The device or the job's terms are to blame, not the model."""
+
+
+@dataclass
+class Ticket:
+    """A job on its way through the agent, and its cancellation."""
+
+    job: wire.MeasureJob
+    arrived: float = field(default_factory=time.perf_counter)
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _stop: Callable[[], object] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What makes two jobs the same: id, attempt, fencing token."""
+        return self.job.job_id, self.job.attempt, self.job.fence
+
+    def is_cancelled(self) -> bool:
+        """True once the job is no longer wanted."""
+        return self._cancelled.is_set()
+
+    def wait(self, seconds: float) -> object:
+        """Sleeps, but not beyond a cancellation."""
+        return self._cancelled.wait(seconds)
+
+    def cancel(self) -> None:
+        """Marks the job as unwanted and stops what it is doing."""
+        with self._lock:
+            self._cancelled.set()
+            stop = self._stop
+        if stop is not None:
+            stop()
+
+    def on_cancel(self, stop: Callable[[], object]) -> None:
+        """Has `stop` called on cancellation; at once if that was before."""
+        with self._lock:
+            self._stop = stop
+            late = self._cancelled.is_set()
+        if late:
+            stop()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a device brings to every job: runtimes, models, processors, memory."""
+
+    offers: Sequence[Offer]
+    fetcher: Fetcher
+    cpus: Sequence[int] = ()
+    address_space_mib: int = 0
+
+    def offer(self, name: str) -> Offer:
+        """The runtime of that name, or the preferred one; FaultError when it is not installed here."""
+        for offer in self.offers:
+            if name in ("", offer.name):
+                return offer
+        here = ", ".join(offer.name for offer in self.offers) or "none"
+        raise FaultError(f"runtime {name or '(any)'} is not installed on this device; installed: {here}")
+
+
+def run(
+    ticket: Ticket,
+    bench: Bench,
+    take_worker: Callable[[str], Worker],
+    on_started: Callable[[], object],
+) -> tuple[wire.MeasureResult | None, Worker | None]:
+    """Result of the job (None when cancelled) and the worker that the caller must close."""
+    job = ticket.job
+    result = wire.MeasureResult(
+        job_id=job.job_id,
+        attempt=job.attempt,
+        fence=job.fence,
+        model_sha256=job.model.sha256,
+        protocol_hash=job.protocol_hash,
+    )
+    worker: Worker | None = None
+    held: Held | None = None
+    try:
+        offer = bench.offer(job.runtime.name)
+        result.runtime.CopyFrom(wire.RuntimeSpec(name=offer.name, version=offer.version))
+        result.runtime.threads = max(1, job.runtime.threads)
+        _check(job)
+        held = bench.fetcher.cached(job.model)
+        if held is None:
+            start = time.perf_counter()
+            held = bench.fetcher.fetch(job.model, ticket)
+            result.fetch_ms = (time.perf_counter() - start) * 1000
+        if held is None or ticket.is_cancelled():
+            return None, None
+        worker, ended = _measure(ticket, offer, _spec(job, bench, held), take_worker, on_started)
+        result.started_unix_ms = max(0, time.time_ns() // 1_000_000 - round(ended.seconds * 1000))
+        _fill(result, ended.end, _deadline_ms(job))
+    except (FaultError, FetchError, CacheError) as error:
+        result.verdict, result.message = wire.VERDICT_DEVICE_FAULT, str(error)
+    finally:
+        if held is not None:
+            held.close()
+    if ticket.is_cancelled():
+        return None, worker
+    result.total_ms = (time.perf_counter() - ticket.arrived) * 1000
+    return result, worker
+
+
+@dataclass(frozen=True)
+class _Run:
+    end: verdicts.Ended
+    seconds: float
+
+
+def _measure(
+    ticket: Ticket,
+    offer: Offer,
+    spec: bytes,
+    take_worker: Callable[[str], Worker],
+    on_started: Callable[[], object],
+) -> tuple[Worker, _Run]:
+    deadline_s = _deadline_ms(ticket.job) / 1000
+    for last in (False, True):
+        try:
+            worker = take_worker(offer.path)
+        except OSError as error:
+            raise FaultError(f"no worker process could be started: {error}") from error
+        ticket.on_cancel(worker.kill)
+        start = time.perf_counter()
+        try:
+            end = worker.run(spec, deadline_s, on_started)
+        except WorkerGoneError as error:
+            worker.close()
+            if last:
+                raise FaultError(f"no worker process stays alive: {error}") from error
+            _log.info("the waiting worker was gone (%s); starting another", error)
+            continue
+        return worker, _Run(end, time.perf_counter() - start)
+    raise AssertionError("unreachable")
+
+
+def _check(job: wire.MeasureJob) -> None:
+    if not is_digest(job.model.sha256):
+        raise FaultError(f"the job's model {job.model.sha256[:80]!r} is no SHA-256 digest")
+    if job.runtime.threads > _MOST_THREADS:
+        raise FaultError(
+            f"the job asks for {job.runtime.threads} threads, at most {_MOST_THREADS} can be had"
+        )
+    problem = _settings(job).problem()
+    if problem is not None:
+        raise FaultError(f"the job's protocol cannot be followed: {problem}")
+
+
+def _settings(job: wire.MeasureJob) -> protocol.Settings:
+    return protocol.Settings(
+        **{f.name: getattr(job.protocol, f.name) for f in job.protocol.DESCRIPTOR.fields}
+    )
+
+
+def _deadline_ms(job: wire.MeasureJob) -> int:
+    return job.limits.deadline_ms or _DEFAULT_DEADLINE_MS
+
+
+def _spec(job: wire.MeasureJob, bench: Bench, held: Held) -> bytes:
+    threads = max(1, job.runtime.threads)
+    spec = {
+        "model_path": str(held.path),
+        "threads": threads,
+        "protocol": vars(_settings(job)),
+        "input_seed": job.input_seed,
+        "cpus": list(bench.cpus),
+        "address_space_mib": job.limits.address_space_mib
+        or bench.address_space_mib
+        or limits.default_address_space_mib(),
+        "cpu_seconds": math.ceil(_deadline_ms(job) / 1000 * threads) + _SPARE_CPU_SECONDS,
+    }
+    return json.dumps(spec).encode()
+
+
+def _fill(result: wire.MeasureResult, ended: verdicts.Ended, deadline_ms: int) -> None:
+    """Puts the worker's answer, or the reason why there is none, into the result."""
+    if ended.payload is None:
+        name, result.message = verdicts.of_end(ended, deadline_ms)
+        result.verdict = wire.Verdict.Value(f"VERDICT_{name}")
+        return
+    try:
+        head, _, raw = ended.payload.partition(b"\n")
+        answer: dict[str, Any] = json.loads(head)
+        filled = wire.MeasureResult(
+            verdict=wire.Verdict.Value(f"VERDICT_{answer['verdict']}"),
+            message=answer["message"],
+            measuring_ms=answer.get("measuring_ms", 0.0),
+        )
+        if "latency" in answer:
+            samples = array("Q", raw)
+            filled.latency.CopyFrom(wire.Latency(**answer["latency"], samples_ns=samples))
+            filled.memory.CopyFrom(wire.Memory(**answer["memory"]))
+            filled.conditions.CopyFrom(wire.Conditions(**answer["conditions"]))
+            filled.runtime.delegate = answer["delegate"]
+    except (ValueError, TypeError, KeyError) as error:
+        # The model runs in the worker's own memory, so a bad one can spoil the answer too.
+        result.verdict, result.message = wire.VERDICT_CRASHED, f"the worker's answer makes no sense: {error}"
+        return
+    result.MergeFrom(filled)

@@ -1,0 +1,35 @@
+"""Resident memory of this process, by its kernel counters."""
+
+from pathlib import Path
+
+_SELF = Path("/proc/self")
+
+
+def resident_kib() -> int:
+    """Resident memory now, in KiB; 0 when the kernel does not say."""
+    return _status("VmRSS:")
+
+
+def peak_kib() -> int:
+    """Highest resident memory since the start or the last `reset_peak`, in KiB; 0 when unknown.
+
+    Not `ru_maxrss`: that is inherited over fork, so a child reports the peak of its parent.
+    """
+    return _status("VmHWM:")
+
+
+def reset_peak() -> bool:
+    """Makes the present resident memory the new peak; False where the kernel does not let us (proc(5))."""
+    try:
+        (_SELF / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def _status(name: str) -> int:
+    try:
+        lines = (_SELF / "status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)

@@ -1,0 +1,180 @@
+"""The command line as a person meets it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hilnas.export import Int8Model
+from tests.integration.searches import ROOT
+
+QUICK = [
+    "--set", "search.trials=5", "--set", "search.in_flight=4", "--set", "search.group=2", "--set", "task.size=16",
+    "--set", "space.resolutions=[1.0]", "--set", "space.kernels=[3]", "--set", "estimator.epochs=2",
+    "--set", "measurement.warmup_ms=0", "--set", "measurement.min_sampling_ms=0",
+]  # fmt: skip
+
+
+def hilnas(*arguments, cwd=ROOT, timeout=300, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "hilnas", *map(str, arguments)],
+        check=False, cwd=cwd, timeout=timeout, capture_output=True, text=True, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A search with real training, real export, a real agent; run once."""
+    folder = tmp_path_factory.mktemp("cli")
+    done = hilnas("run", *QUICK, "--set", "final.epochs=4", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "runs" / "quickstart", done.stdout
+
+
+def test_a_search_ends_in_a_table_and_results(finished):
+    folder, out = finished
+    assert "Pareto front" in out
+    assert "Winner: trial" in out
+    result = json.loads((folder / "result.json").read_text())
+    assert result["search"]["status"] == "finished"
+    assert [trial["status"] for trial in result["trials"]] == ["SCORED"] * 5
+    for trial in result["trials"]:
+        assert 0 <= trial["accuracy"] <= 1
+        assert 0 < trial["latency_low_ms"] <= trial["latency_ms"] <= trial["latency_high_ms"]
+        assert trial["peak_memory_kib"] > 1000
+        assert trial["energy_mj"] is None
+        assert trial["energy_reason"]
+        assert trial["model_bytes"] > 1000
+        assert trial["macs"] > 1000
+        assert {"export", "estimate"} < set(trial["timings_s"])
+    assert result["best"]["test_accuracy"] > 0.8
+    assert result["devices"][0]["name"] == "local"
+    assert 0 < result["device_busy_fraction"] < 1
+    assert set(result["versions"]) >= {"hilnas", "torch", "git_commit"}
+
+
+def test_the_winner_runs_as_its_card_says(finished):
+    folder, _ = finished
+    model = Int8Model(folder / "model.tflite")
+    assert model.predict(np.zeros((1, 1, 16, 16), np.float32)).shape == (1, 10)
+    card = (folder / "model_card.md").read_text()
+    assert repr(model.input_scale)[:8] in card
+    assert "Test accuracy of this file" in card
+
+
+def test_report_makes_it_again(finished):
+    folder, _ = finished
+    before = (folder / "result.json").read_text()
+    for name in ("result.json", "report.html", "model.tflite", "model_card.md"):
+        (folder / name).unlink()
+    done = hilnas("report", folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "result.json").read_text() == before
+    assert (folder / "report.html").stat().st_size > 5000
+    assert (folder / "model.tflite").stat().st_size > 1000
+
+
+def test_a_finished_search_goes_on_with_more_trials(finished, tmp_path):
+    import shutil
+
+    folder = tmp_path / "more"
+    shutil.copytree(finished[0], folder)
+    before = json.loads((folder / "result.json").read_text())["trials"]
+    more = [*QUICK[:1], "search.trials=7", *QUICK[2:]]
+    done = hilnas("run", *more, "--set", "final.epochs=4", "--out", folder, "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    trials = json.loads(done.stdout)["trials"]
+    assert len(trials) == 7
+    assert trials[:5] == before
+
+
+def test_export_of_a_saved_architecture_and_weights(finished, tmp_path):
+    folder, _ = finished
+    result = json.loads((folder / "result.json").read_text())
+    weights = next((folder / "weights").rglob("*.pt"))
+    recipe = [*QUICK[6:12]]
+    output = tmp_path / "net.tflite"
+    done = hilnas(
+        "export", folder / "architecture.json", "--weights", weights, "-o", output, *recipe, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["macs"] == result["best"]["macs"]
+    images = np.random.default_rng(0).normal(size=(16, 1, 16, 16)).astype(np.float32)
+    ours, winner = Int8Model(output).predict(images), Int8Model(folder / "model.tflite").predict(images)
+    assert (ours.argmax(1) == winner.argmax(1)).mean() > 0.9
+    other = tmp_path / "other.pt"
+    other.write_bytes(b"no weights")
+    refused = hilnas("export", folder / "architecture.json", "--weights", other, "-o", output, *recipe)
+    assert refused.returncode == 2
+    assert "other.pt holds no weights" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", "no-such"], 2, "there is no recipe"),
+        (["run", "--set", "task.name=digets"], 2, 'did you mean "digits"'),
+        (
+            ["run", "--set", "objective.1.quantity=energy", "--set", "objective.1.target=1 mJ"],
+            1,
+            "no energy meter",
+        ),
+        (["run", "--set", "objective.1.device_class=pi4"], 1, 'no device of class "pi4"'),
+        (["run", "keyword-spotting", "--set", "task.path=nowhere.npz"], 1, "nowhere.npz"),
+        (["run", "--resume"], 2, "no search"),
+        (["run", "--set", "farm.local_agent=false", "--set", "farm.wait_s=0.2"], 1, "hilnas-agent"),
+        (["report", "."], 1, "record.sqlite"),
+        (["export", "none.json"], 2, "none.json"),
+    ],
+)
+def test_mistakes_are_one_message_and_an_exit_code(arguments, code, message, tmp_path):
+    done = hilnas(*arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_space_is_printed_with_its_size():
+    done = hilnas("space", "--json")
+    data = json.loads(done.stdout)
+    assert data["size"] > 10**9
+    assert data["decisions"][0]["name"] == "resolution"
+
+
+@pytest.mark.parametrize("command", ["run", "report", "export", "space", "recipes"])
+def test_every_command_shows_an_example(command):
+    assert "Example" in hilnas(command, "--help").stdout
+
+
+def test_import_and_help_pull_in_nothing_heavy():
+    code = "import sys, hilnas, hilnas.cli.app; print([m for m in ('torch', 'numpy', 'grpc', 'sqlalchemy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_arrows_run_one_way():
+    """No floor imports one above it, and host and agent meet on the wire alone."""
+    floors = [
+        {"trial", "options", "units", "plugins", "versions", "spaces", "tasks", "store"},
+        {"strategies", "estimators", "export", "objectives", "farm", "executors"},
+        {"recipe", "search", "report", "testing"},
+        {"daemon"},
+        {"cli"},
+    ]
+    level = {name: number for number, names in enumerate(floors) for name in names}
+    import re
+
+    root = Path(ROOT) / "host" / "hilnas"
+    for path in root.rglob("*.py"):
+        package = path.relative_to(root).parts[0].removesuffix(".py")
+        text = path.read_text()
+        assert not re.search(r"^\s*(from|import) hilnas_agent", text, re.M), path
+        for imported in re.findall(r"^\s*(?:from|import) hilnas\.(\w+)", text, re.M):
+            if package in level and imported in level:
+                assert level[imported] <= level[package], f"{path} imports hilnas.{imported}"
+    for path in (Path(ROOT) / "device_agent").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) hilnas(\.|\s)", path.read_text(), re.M), path

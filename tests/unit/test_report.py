@@ -1,0 +1,121 @@
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from hilnas.report.charts import Point, scatter
+from hilnas.report.page import page
+from hilnas.report.results import report_folder, results_of
+from hilnas.search.history import rebuild
+from hilnas.search.setup import SearchError
+from hilnas.store import EventKind, Record
+from hilnas.store.codec import dump
+from hilnas.trial import Architecture, Estimate, Latency, Measurement, ModelFacts, Proposal, Score, Verdict
+
+DEVICE = {
+    "name": "<b>board</b>", "device_class": "pi", "cpu_model": "A72", "machine": "aarch64", "board_model": "", "cores": 4,
+    "memory_kib": 1000, "os": "Debian", "kernel": "6", "python": "3.11", "agent_version": "0.1.0",
+    "runtimes": ["ai-edge-litert 2.3.0"], "meters": [],
+}  # fmt: skip
+TASK = {
+    "name": "digits", "shape": [1, 32, 32], "labels": [str(n) for n in range(10)], "mean": [0.0], "std": [1.0],
+    "examples": {"train": 1, "validation": 1, "test": 1}, "resize": "bilinear",
+}  # fmt: skip
+RECIPE = {
+    "task": {"name": "digits"},
+    "objective": [{"quantity": "accuracy"}, {"quantity": "latency", "target": 4.0}],
+}
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A folder whose record holds a search of four trials, each with another fate."""
+    import numpy as np
+
+    from hilnas.spaces.mbconv import MBConv
+
+    space = MBConv((1, 32, 32), 10)
+    record = Record.in_folder(tmp_path)
+    row = record.start_search("s", 0, RECIPE, {"hilnas": "0.1.0", "git_commit": None})
+    add = record.append
+    add(row.id, EventKind.SESSION_STARTED, key="0", payload={"devices": [DEVICE], "task": TASK})
+    for number in range(4):
+        architecture = space.sample(np.random.default_rng(number))
+        add(row.id, EventKind.PROPOSED, number, payload=dump(Proposal(architecture)))
+        facts = ModelFacts(f"{number}" * 64, 1000, 10, 5)
+        add(row.id, EventKind.EXPORTED, number, payload={"model": dump(facts), "seconds": 0.5})
+    latency = Latency(2, 1.9, 2.1, 1, 3, 4, 0.1, 5, 6, 7, (1, 2))
+    good = Measurement("d", "pi", "0" * 64, "p", "litert", Verdict.TRUSTED, latency=latency, device_ms=100)
+    for number in (0, 1):
+        record.append_measurement(row.id, number, replace(good, model_sha256=f"{number}" * 64), "x")
+        estimate = dump(Estimate("train", 0.9 - number / 10, 0.01))
+        add(row.id, EventKind.ESTIMATED, number, payload={"estimate": estimate, "seconds": 1.0})
+        accuracy = 0.9 - number / 10
+        add(
+            row.id, EventKind.SCORED, number,
+            payload=dump(Score(accuracy, 0.01, {"accuracy": accuracy, "latency@pi": 2.0})),
+        )  # fmt: skip
+    add(row.id, EventKind.INVALID, 2, payload={"reason": "TIMEOUT on <i>board</i>"})
+    add(row.id, EventKind.FAILED, 3, payload={"reason": "the link was lost"})
+    yield tmp_path, record, row
+    record.close()
+
+
+def test_every_trial_is_told_with_its_fate(search):
+    _, record, row = search
+    results = results_of(row, rebuild(record.events(row.id)))
+    assert [t["status"] for t in results["trials"]] == ["SCORED", "SCORED", "INVALID", "FAILED"]
+    first = results["trials"][0]
+    assert (first["latency_ms"], first["latency_low_ms"], first["latency_high_ms"]) == (2, 1.9, 2.1)
+    assert (first["energy_mj"], first["energy_reason"]) == (None, "the device has no energy meter")
+    assert first["timings_s"] == {"export": 0.5, "measure@pi": 0.1, "estimate": 1.0}
+    assert results["trials"][2]["reason"].startswith("TIMEOUT")
+    assert results["best"]["number"] == 0
+    assert results["front"] == [0]
+    assert results["best"]["blocks"][-1]["name"] == "classifier"
+    json.dumps(results, allow_nan=False)
+
+
+def test_the_page_stands_alone_and_escapes_what_devices_say(search):
+    _, record, row = search
+    html = page(results_of(row, rebuild(record.events(row.id))))
+    assert "<b>board</b>" not in html
+    assert "<i>board</i>" not in html
+    assert not re.search(r"(src|href)\s*=|url\(|@import|<script", html)
+    for svg in re.findall(r"<svg.*?</svg>", html, re.S):
+        assert ET.fromstring(svg).findall(".//circle")
+    assert "stage1.block1" in html
+
+
+def test_the_page_of_a_search_without_results_is_still_a_page(tmp_path):
+    record = Record.in_folder(tmp_path)
+    row = record.start_search("s", 0, RECIPE, {"hilnas": "0.1.0"})
+    results = results_of(row, rebuild(record.events(row.id)))
+    assert results["best"] is None
+    assert "Nothing to draw yet" in page(results)
+    record.close()
+
+
+def test_a_folder_without_a_record_is_named(tmp_path):
+    with pytest.raises(SearchError, match=r"record\.sqlite"):
+        report_folder(tmp_path)
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.001, 1000.0], [5.0, 5.1]])
+def test_charts_keep_every_dot_inside(values, log):
+    points = [Point(value, value, f"<{value}>", low=value * 0.9, high=value * 1.1) for value in values]
+    svg = ET.fromstring(scatter(points, [(p.x, p.y) for p in points], "x", "y", log_x=log))
+    circles = svg.findall(".//circle")
+    assert len(circles) == len(values)
+    for circle in circles:
+        assert 64 <= float(circle.get("cx")) <= 624
+        assert 16 <= float(circle.get("cy")) <= 312
+        assert circle.find("title").text.startswith("<")
+
+
+def test_architecture_prints_short():
+    architecture = Architecture("mbconv", (("a", 1),))
+    assert str(architecture) == f"mbconv:{architecture.digest[:10]}"
