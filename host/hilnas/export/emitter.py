@@ -12,6 +12,8 @@ import numpy.typing as npt
 from hilnas.export.ir import Graph, Value
 from hilnas.export.writer import ModelWriter, Quantization
 
+_DEAD = 1e-9  # a narrower range is a value that is always zero
+
 
 @dataclass(frozen=True)
 class QParams:
@@ -19,6 +21,15 @@ class QParams:
 
     scale: float
     zero_point: int
+
+    @classmethod
+    def spanning(cls, low: float, high: float) -> QParams:
+        """The parameters whose 256 steps span [low, high], zero included and exactly representable."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        if high - low < _DEAD:
+            low, high = 0.0, 1.0
+        scale = float(np.float32((high - low) / 255))
+        return cls(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
 
     def quantization(self) -> Quantization:
         """The same for the writer."""

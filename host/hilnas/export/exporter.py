@@ -34,6 +34,7 @@ def export_int8(
     ExportError for everything else, NaN in weights or activations included.
     """
     _check_calibration(calibration)
+    calibration = calibration.detach().to("cpu")
     graph = lower(module, (1, *calibration.shape[1:]))
     graph.input.fixed = _input_range(input_range)
     graph, groups = share(graph)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from hilnas.export.emitter import Emitter
@@ -25,6 +26,12 @@ class Activation(Enum):
     NONE = 0
     RELU = 1
     RELU6 = 3
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The lowest and the highest result."""
+        low = -math.inf if self is Activation.NONE else 0.0
+        return low, 6.0 if self is Activation.RELU6 else math.inf
 
     def apply(self, x: Tensor) -> Tensor:
         """The activation on a freshly computed `x`, in place."""
@@ -84,6 +91,11 @@ class Op(ABC):
     def emit(self, emitter: Emitter) -> None:
         """Write the operator and its constants."""
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What the result cannot exceed, whatever the input."""
+        return -math.inf, math.inf
+
     def least_output_scale(self, input_scales: list[float]) -> float:
         """The smallest output scale that the runtimes' fixed-point multipliers can express."""
         return 0.0
@@ -97,6 +109,11 @@ class FusingOp(Op):
     """An operator that can clamp its own result."""
 
     activation = Activation.NONE
+
+    @property
+    @override
+    def bounds(self) -> tuple[float, float]:
+        return self.activation.bounds
 
 
 @dataclass

@@ -12,12 +12,14 @@ from hilnas.export.errors import ExportError, UnsupportedModuleError
 from hilnas.export.ir import Graph, Shape, Value
 from hilnas.export.remedies import remedy
 from hilnas.export.rules import IDENTITIES, Call, find_rule
-from hilnas.export.trace import functionalize, node_path, trace, whole
+from hilnas.export.trace import evaluation_mode, functionalize, node_path, trace, whole
 
 
 def lower(module: nn.Module, shape: Shape) -> Graph:
     """The graph of `module` for an input of `shape`, batch 1."""
-    return _Lowering(whole(module), shape).run()
+    # Also reading a weight may depend on the mode: spectral normalization updates itself in training.
+    with evaluation_mode(module):
+        return _Lowering(whole(module), shape).run()
 
 
 class _Lowering:
@@ -67,6 +69,7 @@ class _Lowering:
         args, kwargs = self._resolve(node.args), self._resolve(node.kwargs)
         if node.op == "call_module":
             layer = self._submodule(node)
+            _refresh(layer)
             return self._apply(node, type(layer), layer, args, kwargs)
         if not _has_value(args) and not _has_value(kwargs):
             return self._constant(node, args, kwargs)
@@ -115,6 +118,13 @@ class _Lowering:
 
     def _resolve(self, argument: Any) -> Any:
         return fx.node.map_aggregate(argument, lambda a: self._known[a] if isinstance(a, fx.Node) else a)
+
+
+def _refresh(layer: nn.Module) -> None:
+    """Let torch.nn.utils (pruning, weight normalization) put the weight together as before a call."""
+    for hook in layer._forward_pre_hooks.values():
+        if type(hook).__module__.startswith("torch.nn.utils."):
+            hook(layer, ())
 
 
 def _is_shape_query(node: fx.Node) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,11 +16,24 @@ from hilnas.export.writer import Quantization
 # XNNPACK's bounds: input / output scale of a sum in [2^-10, 2^8), of a conversion in [2^-8, 2^7],
 # the product of scales / output scale of a product in [2^-16, 2^8).
 _SUM_LARGEST, _SUM_SMALLEST = 200.0, 2.0**-9
+_PRODUCT_LARGEST, _PRODUCT_SMALLEST = 200.0, 2.0**-15
 _CONVERSION_LARGEST, _CONVERSION_SMALLEST = 100.0, 2.0**-7
 
 
-class Add(FusingOp):
+class _Arithmetic(FusingOp):
+    """What sums and products have in common: how they are written."""
+
+    code = ""
+
+    def _emit(self, emitter: Emitter, operands: list[int]) -> None:
+        result = emitter.tensor(self.output)
+        emitter.writer.operator(self.code, operands, [result], fusedActivationFunction=self.activation.value)
+
+
+class Add(_Arithmetic):
     """The sum of two values, broadcast."""
+
+    code = "ADD"
 
     @override
     def evaluate(self, *inputs: Tensor) -> Tensor:
@@ -26,12 +41,7 @@ class Add(FusingOp):
 
     @override
     def emit(self, emitter: Emitter) -> None:
-        emitter.writer.operator(
-            "ADD",
-            [emitter.tensor(value) for value in self.inputs],
-            [emitter.tensor(self.output)],
-            fusedActivationFunction=self.activation.value,
-        )
+        self._emit(emitter, [emitter.tensor(value) for value in self.inputs])
 
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:
@@ -42,8 +52,10 @@ class Add(FusingOp):
         return output_scale * _SUM_SMALLEST
 
 
-class Mul(FusingOp):
+class Mul(_Arithmetic):
     """The product of two values, broadcast."""
+
+    code = "MUL"
 
     @override
     def evaluate(self, *inputs: Tensor) -> Tensor:
@@ -51,33 +63,31 @@ class Mul(FusingOp):
 
     @override
     def emit(self, emitter: Emitter) -> None:
-        emitter.writer.operator(
-            "MUL",
-            [emitter.tensor(value) for value in self.inputs],
-            [emitter.tensor(self.output)],
-            fusedActivationFunction=self.activation.value,
-        )
+        self._emit(emitter, [emitter.tensor(value) for value in self.inputs])
 
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:
-        return input_scales[0] * input_scales[1] / _SUM_LARGEST
+        return input_scales[0] * input_scales[1] / _PRODUCT_LARGEST
 
 
-class _WithConstant(FusingOp):
+class _WithConstant(_Arithmetic):
     """An operator whose second operand is a constant that broadcasts over an NCHW value."""
 
     def __init__(self, name: str, source: Value, output: Value, constant: Array) -> None:
         super().__init__(name, [source], output)
         self.constant = constant
 
+    @property
+    def _largest(self) -> float:
+        return float(np.abs(self.constant).max())
+
     def _tensor(self) -> Tensor:
         return torch.from_numpy(self.constant).float()
 
     def _emit_constant(self, emitter: Emitter, least_scale: float) -> int:
         """The constant as symmetric int8: a single number is exact at 127 · scale."""
-        constant = self.constant
-        scale = np.float32(max(float(np.abs(constant).max()) / 127, least_scale, 1e-30))
-        stored = np.clip(np.rint(constant / np.float64(scale)), -127, 127).astype(np.int8)
+        scale = np.float32(max(self._largest / 127, least_scale, 1e-30))
+        stored = np.clip(np.rint(self.constant / np.float64(scale)), -127, 127).astype(np.int8)
         if stored.ndim == 4:
             stored = np.ascontiguousarray(stored.transpose(0, 2, 3, 1))
         quantization = Quantization(np.array([scale], np.float32), np.zeros(1, np.int64))
@@ -87,6 +97,8 @@ class _WithConstant(FusingOp):
 class AddConstant(_WithConstant):
     """A value plus a constant."""
 
+    code = "ADD"
+
     @override
     def evaluate(self, *inputs: Tensor) -> Tensor:
         return self.activation.apply(inputs[0] + self._tensor())
@@ -94,16 +106,11 @@ class AddConstant(_WithConstant):
     @override
     def emit(self, emitter: Emitter) -> None:
         constant = self._emit_constant(emitter, emitter.params(self.output).scale * _SUM_SMALLEST)
-        emitter.writer.operator(
-            "ADD",
-            [emitter.tensor(self.inputs[0]), constant],
-            [emitter.tensor(self.output)],
-            fusedActivationFunction=self.activation.value,
-        )
+        self._emit(emitter, [emitter.tensor(self.inputs[0]), constant])
 
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:
-        return max(input_scales[0], float(np.abs(self.constant).max()) / 127) / _SUM_LARGEST
+        return max(input_scales[0], self._largest / 127) / _SUM_LARGEST
 
     @override
     def least_input_scale(self, output_scale: float) -> float:
@@ -113,6 +120,8 @@ class AddConstant(_WithConstant):
 class MulConstant(_WithConstant):
     """A value times a constant."""
 
+    code = "MUL"
+
     @override
     def evaluate(self, *inputs: Tensor) -> Tensor:
         return self.activation.apply(inputs[0] * self._tensor())
@@ -120,17 +129,12 @@ class MulConstant(_WithConstant):
     @override
     def emit(self, emitter: Emitter) -> None:
         source, result = emitter.params(self.inputs[0]).scale, emitter.params(self.output).scale
-        constant = self._emit_constant(emitter, result / source * 2.0**-15)
-        emitter.writer.operator(
-            "MUL",
-            [emitter.tensor(self.inputs[0]), constant],
-            [emitter.tensor(self.output)],
-            fusedActivationFunction=self.activation.value,
-        )
+        constant = self._emit_constant(emitter, result / source * _PRODUCT_SMALLEST)
+        self._emit(emitter, [emitter.tensor(self.inputs[0]), constant])
 
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:
-        return input_scales[0] * float(np.abs(self.constant).max()) / 127 / _SUM_LARGEST
+        return input_scales[0] * self._largest / 127 / _PRODUCT_LARGEST
 
 
 class Clamp(Op):
@@ -147,6 +151,12 @@ class Clamp(Op):
         self.low = low
         self.high = high
 
+    @property
+    @override
+    def bounds(self) -> tuple[float, float]:
+        low = -math.inf if self.low is None else self.low
+        return low, math.inf if self.high is None else self.high
+
     @override
     def evaluate(self, *inputs: Tensor) -> Tensor:
         (x,) = inputs
@@ -161,7 +171,7 @@ class Clamp(Op):
             self.high is not None and high > self.high + result.scale / 2
         )
         if exceeds:
-            narrow = _params_between(
+            narrow = QParams.spanning(
                 low if self.low is None else max(low, self.low),
                 high if self.high is None else min(high, self.high),
             )
@@ -189,8 +199,3 @@ class Sigmoid(Op):
     @override
     def emit(self, emitter: Emitter) -> None:
         emitter.writer.operator("LOGISTIC", [emitter.tensor(self.inputs[0])], [emitter.tensor(self.output)])
-
-
-def _params_between(low: float, high: float) -> QParams:
-    scale = float(np.float32((high - low) / 255))
-    return QParams(scale, int(np.clip(round(-128 - low / scale), -128, 127)))

@@ -63,7 +63,8 @@ class MaxPool(Op):
         source, index = self.inputs[0], emitter.tensor(self.inputs[0])
         params, stored = emitter.params(source), source.stored_shape
         before, size = (self.padding.top, self.padding.left), (self.output.shape[2], self.output.shape[3])
-        every = replace(self.window, stride=(1, 1))
+        every, steps = replace(self.window, stride=(1, 1)), self.window.stride
+        spots = (-(-source.shape[2] // steps[0]), -(-source.shape[3] // steps[1]))
         result = emitter.tensor(self.output)
         if not self.window.fitted(source.shape, before, size):
             self._emit_pool(emitter, index, result, self.window, same=False)
@@ -74,7 +75,7 @@ class MaxPool(Op):
             rows = self.window.fitted(source.shape, before, size).nhwc()
             padded = emitter.pad(index, self.name, stored, params, rows)
             self._emit_pool(emitter, padded, result, self.window, same=False)
-        elif every.is_same(source.shape, before, (source.shape[2], source.shape[3])):
+        elif size == spots and every.is_same(source.shape, before, (source.shape[2], source.shape[3])):
             # PADV2 with the lowest number breaks XNNPACK's partition: pool every pixel, then take
             # each stride-th one with a depthwise 1 x 1 convolution by exactly one.
             pooled = emitter.scratch(f"{self.name}/every", stored, params)

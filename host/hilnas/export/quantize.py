@@ -14,7 +14,6 @@ from hilnas.export.ops_elementwise import Clamp
 from hilnas.export.ops_layout import Concat
 
 Range = tuple[float, float]
-_DEAD = 1e-9  # a narrower range is a value that is always zero
 
 
 class Groups:
@@ -77,18 +76,9 @@ def quantization(graph: Graph, groups: Groups, ranges: dict[Value, Range]) -> di
         root = groups.find(value)
         other = merged.get(root, (0.0, 0.0))
         merged[root] = (min(low, other[0]), max(high, other[1]))
-    params = {root: params_of(*(groups.fixed(root) or bounds)) for root, bounds in merged.items()}
+    params = {root: QParams.spanning(*(groups.fixed(root) or bounds)) for root, bounds in merged.items()}
     _widen(graph, groups, params)
     return {value: params[groups.find(value)] for value in ranges}
-
-
-def params_of(low: float, high: float) -> QParams:
-    """The parameters whose 256 steps span [low, high], zero included and exactly representable."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    if high - low < _DEAD:
-        low, high = 0.0, 1.0
-    scale = float(np.float32((high - low) / 255))
-    return QParams(scale, int(np.clip(round(-128 - low / scale), -128, 127)))
 
 
 def _widen(graph: Graph, groups: Groups, params: dict[Value, QParams]) -> None:

@@ -18,7 +18,7 @@ _REMEDIES = {
 }
 _KINDS = {
     "hardswish": (
-        "gelu elu celu selu prelu rrelu leakyrelu leaky_relu mish softplus softsign tanh hardtanh "
+        "gelu elu celu selu prelu rrelu leakyrelu leaky_relu mish softplus softsign tanh "
         "threshold hardshrink softshrink logsigmoid glu"
     ),
     "softmax": "softmax softmax2d logsoftmax log_softmax softmin",
@@ -36,7 +36,7 @@ _KINDS = {
         "multiheadattention transformerencoderlayer scaled_dot_product_attention matmul bmm einsum "
         "transformerencoder"
     ),
-    "conv": "conv1d conv3d batchnorm1d batchnorm3d",
+    "conv": "conv1d conv3d batchnorm3d",
     "pad": "reflectionpad2d replicationpad2d circularpad2d constantpad2d",
 }
 _BY_NAME = {name: _REMEDIES[kind] for kind, names in _KINDS.items() for name in names.split()}

@@ -43,6 +43,7 @@ _MODULES: dict[type[nn.Module], Rule] = {
     nn.BatchNorm1d: layers.batch_norm_module,
     nn.ReLU: layers.relu,
     nn.ReLU6: layers.relu6,
+    nn.Hardtanh: layers.hardtanh_module,
     nn.Hardswish: layers.hardswish,
     nn.Hardsigmoid: layers.hardsigmoid,
     nn.Sigmoid: layers.sigmoid,

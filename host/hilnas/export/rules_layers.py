@@ -27,7 +27,7 @@ def conv_module(call: Call, x: Value) -> Value:
     )
 
 
-def conv2d(  # noqa: PLR0917 (torch's own signature)
+def conv2d(
     call: Call,
     input: Any,
     weight: Any,
@@ -76,7 +76,7 @@ def batch_norm_module(call: Call, x: Value) -> Value:
     )
 
 
-def batch_norm(  # noqa: PLR0917 (torch's own signature)
+def batch_norm(
     call: Call,
     input: Value,
     running_mean: Any,
@@ -145,13 +145,18 @@ def clamp(call: Call, input: Value, min: Any = None, max: Any = None) -> Value:
     return activations.clamp(call.graph, input, low, high)
 
 
+def hardtanh_module(call: Call, x: Value) -> Value:
+    """nn.Hardtanh."""
+    return clamp(call, x, call.layer.min_val, call.layer.max_val)
+
+
 def max_pool_module(call: Call, x: Value) -> Value:
     """nn.MaxPool2d."""
     m = call.layer
     return max_pool2d(call, x, m.kernel_size, m.stride, m.padding, m.dilation, m.ceil_mode, m.return_indices)
 
 
-def max_pool2d(  # noqa: PLR0917 (torch's own signature)
+def max_pool2d(
     call: Call,
     input: Any,
     kernel_size: Any,
@@ -181,7 +186,7 @@ def average_pool_module(call: Call, x: Value) -> Value:
     )
 
 
-def avg_pool2d(  # noqa: PLR0917 (torch's own signature)
+def avg_pool2d(
     call: Call,
     input: Any,
     kernel_size: Any,

@@ -30,15 +30,14 @@ _INPLACE_SECOND = {
 
 
 def trace(module: nn.Module) -> fx.Graph:
-    """The calls of `module.forward` in evaluation mode, unused ones dropped."""
+    """The calls of `module.forward`, unused ones dropped."""
     tracer = _Tracer()
-    with evaluation_mode(module):
-        try:
-            graph = tracer.trace(module, _defaults(module))
-        # Tracing runs the user's own forward: whatever it raises means that it cannot be traced.
-        except Exception as error:
-            what = f"{type(tracer.current).__name__}" if tracer.current is not None else type(module).__name__
-            raise UnsupportedModuleError(what, tracer.path, _CONTROL_FLOW.format(error=error)) from error
+    try:
+        graph = tracer.trace(module, _defaults(module))
+    # Tracing runs the user's own forward: whatever it raises means that it cannot be traced.
+    except Exception as error:
+        what = type(module if tracer.current is None else tracer.current).__name__
+        raise UnsupportedModuleError(what, tracer.path, _CONTROL_FLOW.format(error=error)) from error
     for node in reversed(graph.nodes):
         if node.op not in ("output", "placeholder") and not node.users and not _works_in_place(node, module):
             graph.erase_node(node)

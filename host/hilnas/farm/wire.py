@@ -92,4 +92,7 @@ def _latency(latency: measurement_pb2.Latency) -> Latency:
 
 def _conditions(conditions: measurement_pb2.Conditions) -> dict[str, float | str]:
     """Return what the device knew, by the wire's own names."""
-    return {field.name: value for field, value in conditions.ListFields()}
+    return {
+        field.name: value if isinstance(value, str) else float(value)
+        for field, value in conditions.ListFields()
+    }

@@ -87,9 +87,11 @@ class Record:
     ) -> SearchRow:
         """Add a search and return it."""
         row = SearchRow(uuid.uuid4().hex, name, seed, recipe, versions, time.time())
+        started = Event(EventKind.SEARCH_STARTED, -1, "", row.created_unix, {})
         with self._begin() as connection:
             connection.execute(insert(searches).values(**row.__dict__))
-        self.append(row.id, EventKind.SEARCH_STARTED)
+            _insert_event(connection, row.id, started)
+        self._tell(started)
         return row
 
     def searches(self) -> list[SearchRow]:

@@ -11,6 +11,8 @@ from hilnas.export import Int8Model, agreement, check_int8, export_int8
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
+from torch.nn.utils.parametrizations import spectral_norm
 
 from tests.unit.export.nets import Cells, MobileNetV2, MobileNetV3, PlainCnn, settled
 
@@ -75,6 +77,19 @@ def test_training_mode_does_not_matter() -> None:
     torch.manual_seed(0)
     net = settled(MobileNetV2(), images((3, 32, 32)))
     assert export_int8(net, images((3, 32, 32))) == export_int8(net.train(), images((3, 32, 32)))
+
+
+def test_weights_that_torch_derives_are_read_as_they_are_now() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), spectral_norm(nn.Conv2d(6, 4, 1)), nn.Flatten())
+    prune.l1_unstructured(net[0], "weight", 0.5)
+    with torch.no_grad():
+        net[0].weight_orig.mul_(3.0)  # as an optimizer's step does, after the last forward
+    batch = images((3, 6, 6))
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    model = export_int8(net.train(), batch)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    assert agreement(net, model, batch).relative_rmse < 0.03
 
 
 def test_input_range_is_kept_to_and_description_is_written() -> None:

@@ -41,7 +41,7 @@ def test_int8_file_is_close_on_both_runtimes(case: tuple[torch.nn.Module, torch.
         if module(batch[:1]).ndim == 4:  # compare images in the order the file has them
             module = torch.nn.Sequential(module, Nhwc())
     for runtime in RUNTIMES:
-        assert agreement(module, model, batch, runtime).relative_rmse < 0.025, runtime
+        assert agreement(module, model, batch, runtime).relative_rmse < 0.03, runtime
 
 
 class Nhwc(torch.nn.Module):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from hilnas.export import Int8Model, agreement, check_int8, export_int8
 from hilnas.export.calibrate import ranges
+from hilnas.export.emitter import QParams
 from hilnas.export.lower import lower
 from hilnas.export.ops_layout import Concat, Pad, Reshape, Slice
 from hilnas.export.ops_pool import MaxPool
-from hilnas.export.quantize import params_of, quantization, share
+from hilnas.export.quantize import quantization, share
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,11 +22,11 @@ IMAGES = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
 
 def test_parameters_hold_zero_exactly_and_span_the_range() -> None:
     for low, high in [(-1.0, 3.0), (0.0, 6.0), (-5.0, 0.0), (2.0, 4.0), (-0.001, 1000.0)]:
-        params = params_of(low, high)
+        params = QParams.spanning(low, high)
         assert -128 <= params.zero_point <= 127
         assert params.scale * (127 - params.zero_point) == pytest.approx(max(high, 0), abs=params.scale)
         assert params.scale * (-128 - params.zero_point) == pytest.approx(min(low, 0), abs=params.scale)
-    assert params_of(0.0, 0.0).scale > 0
+    assert QParams.spanning(0.0, 0.0).scale > 0
 
 
 def test_operators_that_move_bytes_share_parameters_and_others_do_not() -> None:
