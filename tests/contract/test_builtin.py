@@ -81,3 +81,45 @@ class TestRuntimes(RuntimeContract):
 def test_every_entry_point_loads(axis):
     for name in names(axis):
         assert find(axis, name).Options is not None
+
+
+def test_local_work_stands_still_while_paused(tmp_path):
+    import asyncio
+
+    from hilnas.testing.executors import sleep
+
+    async def main():
+        executor = LocalProcesses(LocalOptions(workers=1), tmp_path)
+        try:
+            work = asyncio.ensure_future(executor.run(count_up, str(tmp_path / "count")))
+            while not (tmp_path / "count").exists():
+                await asyncio.sleep(0.05)
+            executor.pause()
+            await asyncio.sleep(0.1)
+            before = (tmp_path / "count").read_text()
+            await asyncio.sleep(0.5)
+            held = (tmp_path / "count").read_text()
+            executor.resume()
+            await asyncio.sleep(0.5)
+            after = (tmp_path / "count").read_text()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await executor.run(sleep, 0.0)
+            return before, held, after
+        finally:
+            await executor.close()
+
+    before, held, after = asyncio.run(main())
+    assert before
+    assert before == held
+    assert len(after) > len(held)
+
+
+def count_up(path):
+    import time
+    from pathlib import Path
+
+    for _ in range(1000):
+        with Path(path).open("a") as file:
+            file.write(".")
+        time.sleep(0.02)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from hilnas.export import Int8Model
+
 from tests.integration.searches import ROOT
 
 QUICK = [

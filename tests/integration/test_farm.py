@@ -4,7 +4,6 @@ import asyncio
 
 import grpc
 import pytest
-
 from hilnas.farm import Farm, FarmError, MeasurementOptions
 from hilnas.farm import farm as farm_module
 from hilnas.farm.service import CHUNK_BYTES, AgentServer
@@ -300,5 +299,27 @@ def test_a_taken_port_is_a_clear_error(on_farm):
     async def scenario(farm, address, digest):
         with pytest.raises(OSError, match=r"set farm\.listen"):
             await AgentServer(farm).start(address)
+
+    on_farm(scenario)
+
+
+def test_measuring_on_this_machine_is_told(on_farm):
+    from pathlib import Path
+
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+    async def scenario(farm, address, digest):
+        told = []
+        farm.on_measuring_here = told.append
+        for name, boot in (("here", boot_id), ("elsewhere", "other")):
+            agent = await ScriptedAgent(address, name, boot_id=boot, device_class=name).connect()
+            asking = asyncio.ensure_future(farm.measure(digest, name))
+            job = await agent.job()
+            assert not told or name == "elsewhere"
+            started = agent_pb2.JobStarted(job_id=job.job_id, attempt=1)
+            await agent.call.write(agent_pb2.ConnectRequest(job_started=started))
+            await agent.answer(job)
+            await asking
+        assert told == [True, False]
 
     on_farm(scenario)

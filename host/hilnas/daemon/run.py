@@ -146,6 +146,8 @@ async def _machinery(
     agent: LocalAgent | None = None
     try:
         farm.start()
+        if recipe.farm.quiet:
+            farm.on_measuring_here = lambda measuring: executor.pause() if measuring else executor.resume()
         address = await server.start(recipe.farm.listen)
         if recipe.farm.local_agent:
             agent = LocalAgent(

@@ -28,5 +28,11 @@ class Executor(Protocol):
         many tries as the executor makes. Cancelling ends the work.
         """
 
+    def pause(self) -> None:
+        """Hold all work on this machine still: a device that is this machine is being timed."""
+
+    def resume(self) -> None:
+        """Let work go on after `pause`."""
+
     async def close(self) -> None:
         """End all processes, at once."""

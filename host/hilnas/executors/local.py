@@ -43,6 +43,8 @@ class LocalProcesses:
         self._busy: set[_Worker] = set()
         self._waiting: list[tuple[int, int, asyncio.Future[_Worker]]] = []
         self._order = itertools.count()
+        self._going = asyncio.Event()
+        self._going.set()
 
     @property
     def slots(self) -> int:
@@ -55,6 +57,7 @@ class LocalProcesses:
         for remaining in range(self.options.retries, -1, -1):
             worker = await self._acquire(urgent)
             try:
+                await self._going.wait()
                 return await worker.call(payload)  # type: ignore[no-any-return]
             except WorkerDiedError as error:
                 if remaining == 0:
@@ -62,6 +65,18 @@ class LocalProcesses:
             finally:
                 self._release(worker)
         raise AssertionError("unreachable")
+
+    def pause(self) -> None:
+        """Stop every busy worker where it is; no new work begins."""
+        self._going.clear()
+        for worker in self._busy:
+            worker.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the workers go on."""
+        for worker in self._busy:
+            worker.signal(signal.SIGCONT)
+        self._going.set()
 
     async def close(self) -> None:
         """Kill every worker."""
@@ -134,6 +149,10 @@ class _Worker:
                     start_new_session=True, env=environment, limit=2**20,
                 )  # fmt: skip
         return self.process
+
+    def signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(number)
 
     async def kill(self) -> None:
         process, self.process = self.process, None

@@ -95,6 +95,8 @@ class Device:
     facts: DeviceFacts
     session: Session | None = None
     job_id: str = ""
+    measuring: bool = False
+    """Has the job's worker started, and not answered yet?"""
     busy_ms: float = 0.0
     """Time spent on jobs that ended."""
     resident_kib: int = 0

@@ -5,6 +5,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
@@ -39,6 +40,10 @@ class Farm:
         self.devices: dict[str, Device] = {}
         self.jobs: dict[str, Job] = {}
         self.on_change: Callable[[], None] = lambda: None
+        self.on_measuring_here: Callable[[bool], None] = lambda measuring: None
+        """Told when a device on this very machine begins to measure, and when none does any more."""
+        self._measuring_here = False
+        self._boot_id = _boot_id()
         self._fences = Fences()
         self._arrived = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,16 +119,24 @@ class Farm:
         self._arrived.set()
         self._schedule()
 
+    def started(self, name: str, job_id: str) -> None:
+        """Note that the worker of a job has started."""
+        device = self.devices[name]
+        if device.job_id == job_id:
+            device.measuring = True
+            self._changed()
+
     def detach(self, name: str, session: Session) -> None:
         """Note that a stream has ended. Its job may come back with the next one for a while."""
         device = self.devices.get(name)
         if device is None or device.session is not session:
             return
         device.session = None
+        device.measuring = False
         job = self.jobs.get(device.job_id)
         if job is not None:
             self._later(RETURN_WITHIN_S, job, job.fence, f"the link to {name} was lost", unless_back=True)
-        self.on_change()
+        self._changed()
 
     def accept(self, name: str, result: measurement_pb2.MeasureResult) -> None:
         """Take a result. One of an earlier lease, or of a job that has ended, is dropped."""
@@ -131,7 +144,7 @@ class Farm:
         job = self.jobs.get(result.job_id)
         if job is None or job.fence != result.fence or job.device != name:
             return
-        device.job_id = ""
+        device.job_id, device.measuring = "", False
         device.busy_ms += result.total_ms
         if result.model_sha256 != job.model_sha256 or result.protocol_hash != self.options.protocol_hash:
             self._fault(job, f"{name} answered for another model or protocol")
@@ -152,7 +165,7 @@ class Farm:
         """Free the job's device and try elsewhere, or give up."""
         device = self.devices.get(job.device)
         if device is not None and device.job_id == job.id:
-            device.job_id = ""
+            device.job_id, device.measuring = "", False
         job.failed_on.add(job.device)
         job.faults.append(reason)
         failed, job.device, job.fence = job.device, "", 0
@@ -184,6 +197,16 @@ class Farm:
         free = [device for device, state in known if state is DeviceState.READY]
         for job_id, name in assign(waiting, free, [device for device, _ in known]):
             self._give(self.jobs[job_id], self.devices[name])
+        self._changed()
+
+    def _changed(self) -> None:
+        here = any(
+            device.measuring and device.session is not None and device.session.boot_id == self._boot_id
+            for device in self.devices.values()
+        )
+        if here != self._measuring_here:
+            self._measuring_here = here
+            self.on_measuring_here(here)
         self.on_change()
 
     def _give(self, job: Job, device: Device) -> None:
@@ -225,3 +248,11 @@ class Farm:
                 if session is not None and time.monotonic() - session.last_seen > OFFLINE_AFTER_S:
                     session.end("no sign of life", retry_after_ms=1000)
                     self.detach(name, session)
+
+
+def _boot_id() -> str:
+    """Return this machine's boot id: an agent with the same one shares its processors with the host."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""

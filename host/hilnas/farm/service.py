@@ -131,6 +131,8 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
             kind = request.WhichOneof("message")
             if kind == "heartbeat":
                 self.farm.devices[name].resident_kib = request.heartbeat.resident_kib
+            elif kind == "job_started":
+                self.farm.started(name, request.job_started.job_id)
             elif kind == "measure_result":
                 self.farm.accept(name, request.measure_result)
 

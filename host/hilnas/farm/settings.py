@@ -18,6 +18,8 @@ class FarmOptions(Options):
     """Start an agent on this machine."""
     local_cpus: list[int] = Field(default=[])
     """Processors that the local agent's workers are pinned to; the last one when empty."""
+    quiet: bool = True
+    """Hold training on this machine still while an agent on it measures, so that it is timed undisturbed."""
     devices: int = Field(1, ge=1)
     """Devices to wait for before the search starts."""
     wait_s: float = Field(60, gt=0)

@@ -97,6 +97,22 @@ class ExecutorContract:
 
         asyncio.run(main())
 
+    def test_paused_work_goes_on(self, make: MakeExecutor, tmp_path: Path) -> None:
+        async def main() -> list[int]:
+            executor = make(tmp_path)
+            try:
+                before = asyncio.ensure_future(executor.run(add, 1, 1))
+                await asyncio.sleep(0.05)
+                executor.pause()
+                after = asyncio.ensure_future(executor.run(add, 2, 2))
+                await asyncio.sleep(0.3)
+                executor.resume()
+                return [await before, await after]
+            finally:
+                await executor.close()
+
+        assert asyncio.run(main()) == [2, 4]
+
     def test_cancelled_work_frees_its_place(self, make: MakeExecutor, tmp_path: Path) -> None:
         async def main() -> int:
             executor = make(tmp_path)
