@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from hilnas.export.errors import ExportError, UnsupportedModuleError
 
 if TYPE_CHECKING:
-    from hilnas.export.check import ModelFacts, check_int8
+    from hilnas.export.check import Int8Facts, check_int8
     from hilnas.export.exporter import export_int8
     from hilnas.export.interpreter import Agreement, Int8Model, agreement
 
 __all__ = [
     "Agreement",
     "ExportError",
+    "Int8Facts",
     "Int8Model",
-    "ModelFacts",
     "UnsupportedModuleError",
     "agreement",
     "check_int8",
@@ -27,7 +27,7 @@ __all__ = [
 _HOMES = {
     "Agreement": "interpreter",
     "Int8Model": "interpreter",
-    "ModelFacts": "check",
+    "Int8Facts": "check",
     "agreement": "interpreter",
     "check_int8": "check",
     "export_int8": "exporter",

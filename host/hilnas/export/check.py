@@ -29,12 +29,13 @@ _ALLOWED_TYPES = frozenset({"int8", "int32", "int64"})
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class Int8Facts:
     """What a model file is made of.
 
     `macs`: multiply-accumulates of one inference in convolutions, fully connected layers and matrix
     products (average pooling counts where it was written as a convolution). `parameters`: numbers in
-    quantized constants: weights, biases and operands. `ops`: operator names in order of execution.
+    quantized constants: weights, biases and operands. `ops`: operator names in order of execution. The
+    input is quantized as round(value / input_scale) + input_zero_point.
     """
 
     bytes: int
@@ -43,9 +44,11 @@ class ModelFacts:
     ops: tuple[str, ...]
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    input_scale: float
+    input_zero_point: int
 
 
-def check_int8(model: bytes) -> ModelFacts:
+def check_int8(model: bytes) -> Int8Facts:
     """The facts of a full-int8 model.
 
     Raises ExportError if the file is torn, if its input or output is not int8, or if it has a float
@@ -58,18 +61,20 @@ def check_int8(model: bytes) -> ModelFacts:
         )
     source, result = record.tensors[record.inputs[0]], record.tensors[record.outputs[0]]
     for end, tensor in (("input", source), ("output", result)):
-        if tensor.type != "int8" or len(tensor.scales) != 1:
+        if tensor.type != "int8" or len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
             raise ExportError(f"the {end} '{tensor.name}' is {tensor.type}, not quantized int8")
     for tensor in record.tensors:
         if tensor.type not in _ALLOWED_TYPES:
             raise ExportError(f"tensor '{tensor.name}' is {tensor.type}: the model is not full int8")
-    return ModelFacts(
+    return Int8Facts(
         bytes=len(model),
         macs=sum(_macs(operator, record) for operator in record.operators),
         parameters=sum(tensor.size for tensor in record.tensors if tensor.constant and tensor.scales),
         ops=tuple(operator.name for operator in record.operators),
         input_shape=source.shape,
         output_shape=result.shape,
+        input_scale=source.scales[0],
+        input_zero_point=source.zero_points[0],
     )
 
 

@@ -43,7 +43,7 @@ class Int8Model:
                     f"'{end['name']}' is {end['dtype'].__name__}, not int8; export with int8 ends"
                 )
         self._input, self._output = source["index"], result["index"]
-        self.input_scale, self.input_zero_point = source["quantization"]
+        self._input_scale, self._input_zero = source["quantization"]
         self._output_scale, self._output_zero = result["quantization"]
         self.input_shape: tuple[int, ...] = tuple(int(size) for size in source["shape"])
         self.classes = int(np.prod(result["shape"]))
@@ -61,7 +61,7 @@ class Int8Model:
         stored = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
         if stored.shape[1:] != self.input_shape[1:]:
             raise ExportError(f"images are {images.shape[1:]}, the model takes (NHWC) {self.input_shape[1:]}")
-        levels = np.rint(stored / np.float32(self.input_scale)) + self.input_zero_point
+        levels = np.rint(stored / np.float32(self._input_scale)) + self._input_zero
         levels = np.clip(levels, -128, 127).astype(np.int8)
         results = np.empty((len(levels), self.classes), np.int8)
         for index in range(len(levels)):

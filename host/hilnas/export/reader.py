@@ -31,6 +31,7 @@ class TensorRecord:
     type: str
     constant: bool
     scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
 
     @property
     def size(self) -> int:
@@ -167,23 +168,27 @@ def _tensor(table: _Table, buffers: list[int]) -> TensorRecord:
         raise ExportError(f"tensor '{name}' has the unknown type {code} or the shape {shape}")
     kind, width = TYPES[code]
     buffer = _below(table.number(2, "I"), len(buffers), f"buffer of tensor '{name}'")
-    record = TensorRecord(name, shape, kind, buffers[buffer] > 0, _scales(table, name, shape))
+    record = TensorRecord(name, shape, kind, buffers[buffer] > 0, *_quantization(table, name, shape))
     if record.constant and record.size * width != buffers[buffer]:
         raise ExportError(f"tensor '{name}' of shape {shape} has {buffers[buffer]} bytes of content")
     return record
 
 
-def _scales(table: _Table, name: str, shape: tuple[int, ...]) -> tuple[float, ...]:
+def _quantization(
+    table: _Table, name: str, shape: tuple[int, ...]
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Scales and zero points, none for a tensor that is not quantized."""
     quantization = table.table(4)
     if quantization is None:
-        return ()
+        return (), ()
     scales = tuple(float(scale) for scale in quantization.numbers(2, "f"))
     axis = quantization.number(6, "i")
     if len(scales) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scales)):
         raise ExportError(f"tensor '{name}' of shape {shape} has {len(scales)} scales on axis {axis}")
-    if len(quantization.numbers(3, "q")) not in (len(scales), 1):
+    zero_points = tuple(int(point) for point in quantization.numbers(3, "q"))
+    if len(zero_points) not in (len(scales), 1):
         raise ExportError(f"tensor '{name}' has {len(scales)} scales and another number of zero points")
-    return scales
+    return scales, zero_points
 
 
 def _operator(table: _Table, codes: list[str], tensors: int) -> OperatorRecord:

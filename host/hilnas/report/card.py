@@ -5,12 +5,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from hilnas.export import Int8Model
+from hilnas.export import check_int8
 
 
 def model_card(results: Mapping[str, Any], model: bytes) -> str:
     """Return the card as Markdown."""
-    interpreter = Int8Model(model)
     environment = Environment(
         loader=PackageLoader("hilnas.report"),
         undefined=StrictUndefined,
@@ -18,5 +17,5 @@ def model_card(results: Mapping[str, Any], model: bytes) -> str:
         trim_blocks=True,
     )
     return environment.get_template("model_card.md.jinja").render(
-        results=results, best=results["best"], task=results["task"], model=interpreter
+        results=results, best=results["best"], task=results["task"], model=check_int8(model)
     )

@@ -10,7 +10,7 @@ from hilnas.tasks import Task
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
-    from hilnas.export import ModelFacts as Int8Facts
+    from hilnas.export import Int8Facts
 
 
 def export_provisional(
