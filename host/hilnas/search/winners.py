@@ -29,9 +29,11 @@ async def train_winners(
         trial for trial in best_trials(history.trials, setup.recipe.final.top) if trial.number not in done
     ]
 
+    threads = max(1, executor.slots // max(1, len(chosen)))
+
     async def train_one(trial: Trial) -> None:
         (content, facts, accuracies, state), seconds = await executor.run(
-            train_winner, trial.architecture, setup.space, setup.task, setup.recipe.final, setup.seed
+            train_winner, trial.architecture, setup.space, setup.task, setup.recipe.final, setup.seed, threads
         )
         model = ModelFacts(models.put(content), facts.bytes, facts.macs, facts.parameters)
         measurements = tuple(

@@ -50,12 +50,15 @@ def estimate_architecture(
 
 
 def train_winner(
-    architecture: Architecture, space: Space, task: Task, options: FinalOptions, seed: int
+    architecture: Architecture, space: Space, task: Task, options: FinalOptions, seed: int, threads: int
 ) -> tuple[tuple[bytes, "Int8Facts", dict[str, float], bytes], float]:
-    """Retrain a winner; return its int8 file, that file's facts, accuracies, and the weights."""
+    """Retrain a winner on `threads` threads; return its int8 file, that file's facts, accuracies, and the weights."""
+    import torch
+
     from hilnas.estimators.train import evaluate_final
     from hilnas.export import check_int8
 
     start = time.perf_counter()
+    torch.set_num_threads(threads)
     content, accuracies, weights = evaluate_final(architecture, space, task, options, seed)
     return (content, check_int8(content), accuracies, weights), time.perf_counter() - start
