@@ -19,7 +19,7 @@ from hilnas.options import OptionsError
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe, check_recipe
 from hilnas.report.results import write_results
-from hilnas.search.history import History, rebuild
+from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.setup import SearchError, Setup, make_setup, make_task, task_facts
 from hilnas.search.winners import train_winners
@@ -61,15 +61,14 @@ async def run_search(
         run.phase = f"reading {recipe.task.name}"
         task = await asyncio.to_thread(make_task, recipe)
         record = Record.in_folder(folder)
+        history = run.history = History()
+        record.listen(history.add)
         if listen is not None:
             record.listen(listen)
         try:
-            search = _begin(record, recipe, resume, folder)
-            history = run.history = rebuild(record.events(search.id))
-            record.listen(history.add)
+            search = _begin(record, recipe, resume, folder, history)
             models, weights = model_files(folder)
-            run.phase = "starting the agent" if recipe.farm.local_agent else "waiting for devices"
-            async with _machinery(recipe, folder, models) as (farm, executor, devices, agent):
+            async with _machinery(run, models) as (farm, executor, devices, agent):
                 run.farm = farm
                 setup = run.setup = make_setup(recipe, task, devices)
                 session = str(len(history.sessions))
@@ -100,8 +99,8 @@ def model_files(folder: Path) -> tuple[ModelFiles, ModelFiles]:
     return ModelFiles(folder / "models"), ModelFiles(folder / "weights", ".pt")
 
 
-def _begin(record: Record, recipe: Recipe, resume: bool, folder: Path) -> SearchRow:
-    """Return the search to run: a new one, or the folder's own when it goes on."""
+def _begin(record: Record, recipe: Recipe, resume: bool, folder: Path, history: History) -> SearchRow:
+    """Return the search to run: a new one, or the folder's own with its history when it goes on."""
     known = record.searches()
     if known and not resume:
         raise SearchError(
@@ -112,6 +111,8 @@ def _begin(record: Record, recipe: Recipe, resume: bool, folder: Path) -> Search
         return record.start_search(recipe.search.name, recipe.search.seed, data, versions())
     search = known[-1]
     _same_search(check_recipe(search.recipe), recipe, folder)
+    for event in record.events(search.id):
+        history.add(event)
     return search
 
 
@@ -134,9 +135,10 @@ def _same_search(recorded: Recipe, wanted: Recipe, folder: Path) -> None:
 
 @asynccontextmanager
 async def _machinery(
-    recipe: Recipe, folder: Path, models: ModelFiles
+    run: Run, models: ModelFiles
 ) -> AsyncIterator[tuple[Farm, Executor, list[DeviceFacts], LocalAgent | None]]:
     """Start farm, server, local agent and executor; end them all, whatever happens."""
+    recipe, folder = run.recipe, run.folder
     token = os.environ.get("HILNAS_TOKEN") or (
         "" if not recipe.farm.local_agent else secrets.token_urlsafe(32)
     )
@@ -149,6 +151,7 @@ async def _machinery(
         if recipe.farm.quiet:
             farm.on_measuring_here = lambda measuring: executor.pause() if measuring else executor.resume()
         address = await server.start(recipe.farm.listen)
+        run.phase = f"waiting for {recipe.farm.devices} device(s) at {address}"
         if recipe.farm.local_agent:
             agent = LocalAgent(
                 address, token, folder, recipe.farm.local_cpus or [max(os.sched_getaffinity(0))]
