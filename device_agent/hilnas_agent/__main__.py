@@ -59,8 +59,6 @@ def _run(options: argparse.Namespace) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     probe = _start_probe(options.runtime)
     lean.import_grpc()
-    from hilnas_protos.v1 import agent_pb2_grpc, device_pb2
-
     from hilnas_agent.cache import CacheError, ModelCache
     from hilnas_agent.channel import AddressError, open_channel
     from hilnas_agent.fetch import Fetcher
@@ -69,6 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     from hilnas_agent.runner import Runner
     from hilnas_agent.runtimes import Offer
     from hilnas_agent.session import Epochs, Identity, Session
+    from hilnas_protos.v1 import agent_pb2_grpc, device_pb2
 
     try:
         metadata = _metadata(token)

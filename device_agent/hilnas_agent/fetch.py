@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import grpc
-from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 from hilnas_agent.cache import Held, ModelCache, Partial, WrongContentError
+from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 _log = logging.getLogger(__name__)
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hilnas_protos.v1 import measurement_pb2 as wire
-
 from hilnas_agent import limits, protocol, verdicts
 from hilnas_agent.cache import CacheError, Held, is_digest
 from hilnas_agent.fetch import Fetcher, FetchError
 from hilnas_agent.process import Worker, WorkerGoneError
 from hilnas_agent.runtimes import Offer
+from hilnas_protos.v1 import measurement_pb2 as wire
 
 _log = logging.getLogger(__name__)
 

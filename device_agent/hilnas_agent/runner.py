@@ -5,11 +5,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from hilnas_protos.v1 import measurement_pb2 as wire
-
 from hilnas_agent import jobs
 from hilnas_agent.jobs import Bench, Ticket
 from hilnas_agent.process import Worker
+from hilnas_protos.v1 import measurement_pb2 as wire
 
 _log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from hilnas_protos.v1 import PROTOCOL_OLDEST, PROTOCOL_VERSION, agent_pb2, device_pb2
 
 from hilnas_agent import __version__, memory
 from hilnas_agent.fetch import Fetcher
 from hilnas_agent.outbox import Outbox
 from hilnas_agent.runner import Runner
+from hilnas_protos.v1 import PROTOCOL_OLDEST, PROTOCOL_VERSION, agent_pb2, device_pb2
 
 _log = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ sys.path.insert(0, str(ROOT))
 
 from hilnas_agent.process import Worker  # noqa: E402
 from hilnas_protos.v1 import measurement_pb2 as wire  # noqa: E402
-
 from tests.unit.agent import tiny_models  # noqa: E402
 from tests.unit.agent.fake_host import QUICK, AgentProcess, FakeHost, wait_until  # noqa: E402
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from hilnas.plugins import Axis, find
 from hilnas.recipe import load_recipe
 from hilnas.search.setup import make_space, make_task

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
+
 from hilnas.estimators.train import CALIBRATION_EXAMPLES, int8_accuracy, to_int8
 from hilnas.recipe import Recipe, load_recipe
 from hilnas.search.setup import make_task
@@ -28,8 +30,6 @@ from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
 from hilnas.tasks import Task
 from hilnas.tasks.training import prepare, train
 from hilnas.trial import Measurement
-from torch import nn
-
 from tests.benchmarks.local_device import local_device
 
 

@@ -1,6 +1,7 @@
 """Every built-in plug-in passes the contract of its axis."""
 
 import pytest
+
 from hilnas.estimators.train import Train, TrainOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
 from hilnas.plugins import Axis, find, names

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from hilnas_protos.v1 import PROTOCOL_OLDEST, PROTOCOL_VERSION
 from hilnas_protos.v1 import measurement_pb2 as wire
-
 from tests.unit.agent import tiny_models
 from tests.unit.agent.fake_host import CHUNK, AgentProcess, FakeHost, children, running, wait_until
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hilnas.export import Int8Model, check_int8
 
+from hilnas.export import Int8Model, check_int8
 from tests.integration.searches import ROOT
 
 QUICK = [

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+
 from hilnas.farm import Farm, FarmError, MeasurementOptions
 from hilnas.farm import farm as farm_module
 from hilnas.farm.service import CHUNK_BYTES, AgentServer

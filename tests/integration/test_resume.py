@@ -7,8 +7,8 @@ import time
 
 import psutil
 import pytest
-from hilnas.store import EventKind
 
+from hilnas.store import EventKind
 from tests.integration.searches import events, finish, outcome, recipe, start
 
 DEADLY = 4

@@ -3,6 +3,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
 from hilnas.objectives import (
     Objective,
     broken_limit,
@@ -24,9 +28,6 @@ from hilnas.trial import (
     Verdict,
 )
 from hilnas.units import parse_quantity
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 ACCURACY = Objective(quantity="accuracy")
 

@@ -1,4 +1,5 @@
 import pytest
+
 from hilnas.options import OptionsError
 from hilnas.recipe import load_recipe, shipped
 

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 
 import pytest
+
 from hilnas.report.charts import Point, scatter
 from hilnas.report.page import page
 from hilnas.report.results import report_folder, results_of
@@ -32,6 +33,7 @@ RECIPE = {
 def search(tmp_path):
     """A folder whose record holds a search of four trials, each with another fate."""
     import numpy as np
+
     from hilnas.spaces.mbconv import MBConv
 
     space = MBConv((1, 32, 32), 10)

@@ -1,7 +1,8 @@
-from hilnas.farm.scheduler import Free, Waiting, assign
-from hilnas.search.schedule import observed_before
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hilnas.farm.scheduler import Free, Waiting, assign
+from hilnas.search.schedule import observed_before
 
 
 @given(st.integers(0, 500), st.integers(1, 64), st.data())

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hilnas.spaces import BlockSummary, Decision, Space, SpaceError
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.trial import Architecture
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 class Plain(Space):

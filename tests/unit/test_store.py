@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+
 from hilnas.store import EventKind, ModelFiles, Record, StoreError
 from hilnas.store.codec import dump, load
 from hilnas.store.files import write_atomically

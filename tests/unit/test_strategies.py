@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.strategies.random import Random, RandomOptions
 from hilnas.strategies.rl import Reinforce

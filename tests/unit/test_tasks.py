@@ -3,6 +3,8 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from hilnas.tasks import TaskError
 from hilnas.tasks.digits import Digits, DigitsOptions
 from hilnas.tasks.fashion_mnist import FashionMnist, FashionMnistOptions
@@ -11,7 +13,6 @@ from hilnas.tasks.npz import Npz, NpzOptions
 from hilnas.tasks.resize import resize
 from hilnas.tasks.split import CODES, LEFT_OUT, OPEN, assign_splits
 from hilnas.testing import TaskContract
-from PIL import Image
 
 
 def pictures(count=60, classes=3, shape=(12, 10), seed=0):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from hilnas.estimators.train import Train, TrainOptions, binomial_se, evaluate_final
 from hilnas.export import check_int8
 from hilnas.recipe import FinalOptions
@@ -8,7 +10,6 @@ from hilnas.search.work import export_provisional
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.tasks.digits import Digits, DigitsOptions
 from hilnas.tasks.training import TrainingError, TrainingOptions, augment, float_accuracy, prepare, train
-from torch import nn
 
 TASK = Digits(DigitsOptions(size=16))
 SPACE = MBConv(TASK.shape, TASK.classes, MBConvOptions(resolutions=[1.0], kernels=[3]))

@@ -51,7 +51,7 @@ class Train:
                 accuracy_se=binomial_se(accuracy, len(validation.labels)),
                 float_accuracy=float_accuracy(module, validation),
                 model_sha256=None,
-                details={"epochs": self.options.epochs, "examples": float(len(validation.labels))},
+                details={"epochs": float(self.options.epochs), "examples": float(len(validation.labels))},
             ),
             model,
         )

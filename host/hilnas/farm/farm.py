@@ -7,8 +7,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from hilnas_protos.v1 import agent_pb2, measurement_pb2
-
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
 from hilnas.farm.jobs import MAX_ATTEMPTS, Fences, Job
 from hilnas.farm.scheduler import Free, assign
@@ -16,6 +14,7 @@ from hilnas.farm.settings import MeasurementOptions
 from hilnas.farm.wire import measure_job, measurement
 from hilnas.store import ModelFiles
 from hilnas.trial import Measurement, Verdict
+from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 OFFLINE_AFTER_S = 30.0
 """A device that gave no sign of life for so long is taken off."""

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-from hilnas_protos.v1 import PROTOCOL_OLDEST, PROTOCOL_VERSION, agent_pb2, agent_pb2_grpc
 
 from hilnas import __version__
 from hilnas.farm.devices import DeviceFacts, Session
 from hilnas.farm.farm import OFFLINE_AFTER_S, Farm
+from hilnas_protos.v1 import PROTOCOL_OLDEST, PROTOCOL_VERSION, agent_pb2, agent_pb2_grpc
 
 HEARTBEAT_MS = 5000
 """Time between an agent's heartbeats."""

@@ -1,9 +1,8 @@
 """Between the values that travel and the messages of the wire."""
 
-from hilnas_protos.v1 import measurement_pb2
-
 from hilnas.farm.settings import MeasurementOptions
 from hilnas.trial import FIGURE_VERDICTS, Latency, Measurement, Verdict
+from hilnas_protos.v1 import measurement_pb2
 
 MAX_SAMPLES = 100_000
 """Raw samples kept of one measurement; a peer that sends more is cut."""

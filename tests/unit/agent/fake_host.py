@@ -11,6 +11,7 @@ from concurrent import futures
 from pathlib import Path
 
 import grpc
+
 from hilnas_protos.v1 import PROTOCOL_VERSION, agent_pb2, agent_pb2_grpc
 from hilnas_protos.v1 import measurement_pb2 as wire
 

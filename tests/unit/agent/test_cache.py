@@ -4,9 +4,10 @@ import os
 import random
 
 import pytest
-from hilnas_agent.cache import CacheError, ModelCache, WrongContentError, is_digest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hilnas_agent.cache import CacheError, ModelCache, WrongContentError, is_digest
 
 HOSTILE = ["", "../../etc/passwd", "a" * 63, "A" * 64, "a" * 64 + "\n", "/" + "a" * 63, "g" * 64, "a" * 65]
 

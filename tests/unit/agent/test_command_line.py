@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
+
 from hilnas_agent import __main__ as command
 from hilnas_agent import runtimes
 from hilnas_agent.channel import AddressError, is_local, open_channel

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from hilnas_agent import conditions, identity
 
 PI4_CPU = "".join(

@@ -1,9 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from hilnas_agent.protocol import Settings, measure
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hilnas_agent.protocol import Settings, measure
 
 MS = 1_000_000
 SETTINGS = Settings(

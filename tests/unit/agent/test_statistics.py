@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from hilnas_agent.statistics import mad, median_interval, summarize
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hilnas_agent.statistics import mad, median_interval, summarize
 
 _TIMES = st.lists(st.integers(1, 10**9), min_size=1, max_size=200)
 

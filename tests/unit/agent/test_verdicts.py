@@ -1,6 +1,7 @@
 import signal
 
 import pytest
+
 from hilnas_agent.verdicts import Ended, of_end, of_error
 
 

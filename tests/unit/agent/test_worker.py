@@ -9,9 +9,9 @@ import time
 from array import array
 
 import pytest
+
 from hilnas_agent import runtimes, verdicts
 from hilnas_agent.process import Worker, WorkerGoneError
-
 from tests.unit.agent import tiny_models
 from tests.unit.agent.fake_host import command_line, running, wait_until
 

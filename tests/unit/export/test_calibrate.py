@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from hilnas.export import calibrate
-from hilnas.export.lower import lower
 from torch import nn
 
+from hilnas.export import calibrate
+from hilnas.export.lower import lower
 from tests.unit.export.nets import MobileNetV3, settled
 
 IMAGES = torch.randn(40, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from hilnas.export import ExportError, Int8Model, check_int8, export_int8
 from hilnas.export import writer as writing
 from hilnas.export.writer import ModelWriter, Quantization
-from torch import nn
-
 from tests.unit.export.nets import MobileNetV2, MobileNetV3
 
 PER_TENSOR = Quantization(np.array([0.1], np.float32), np.array([0], np.int64))

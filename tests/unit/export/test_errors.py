@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from hilnas.export import ExportError, UnsupportedModuleError, export_int8
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hilnas.export import ExportError, UnsupportedModuleError, export_int8
 from tests.unit.export.cases import Apply
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

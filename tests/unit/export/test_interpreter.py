@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hilnas.export import Agreement, ExportError, Int8Model, agreement, export_int8
 from torch import nn
 
+from hilnas.export import Agreement, ExportError, Int8Model, agreement, export_int8
 from tests.unit.export.nets import PlainCnn
 
 IMAGES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hilnas.export import Int8Model, agreement, check_int8, export_int8
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import prune
 from torch.nn.utils.parametrizations import spectral_norm
 
+from hilnas.export import Int8Model, agreement, check_int8, export_int8
 from tests.unit.export.nets import Cells, MobileNetV2, MobileNetV3, PlainCnn, settled
 
 NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from hilnas.export import agreement, check_int8, export_int8
 from hilnas.export.calibrate import run
 from hilnas.export.lower import lower
-
 from tests.unit.export.cases import CASES
 
 RUNTIMES = ["ai-edge-litert", "tflite-runtime"]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from hilnas.export import Int8Model, agreement, check_int8, export_int8
 from hilnas.export.calibrate import ranges
 from hilnas.export.emitter import QParams
@@ -12,9 +15,6 @@ from hilnas.export.lower import lower
 from hilnas.export.ops_layout import Concat, Pad, Reshape, Slice
 from hilnas.export.ops_pool import MaxPool
 from hilnas.export.quantize import quantization, share
-from torch import Tensor, nn
-from torch.nn import functional
-
 from tests.unit.export.cases import Apply
 
 IMAGES = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))

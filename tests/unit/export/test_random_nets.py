@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from hilnas.export import Int8Model, agreement, check_int8, export_int8
-from hilnas.export.calibrate import run
-from hilnas.export.lower import lower
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hilnas.export import Int8Model, agreement, check_int8, export_int8
+from hilnas.export.calibrate import run
+from hilnas.export.lower import lower
 from tests.unit.export.nets import SqueezeExcite, conv_bn, settled
 
 MODEST = settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
