@@ -9,10 +9,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from hilnas.farm.settings import CONFIDENCE
 from hilnas.options import Options
 from hilnas.trial import FIGURE_VERDICTS, Measurement, Score, Trial, TrialStatus
 from hilnas.units import parse_quantity
@@ -38,6 +40,9 @@ UNITS: Mapping[Quantity, str] = {
     Quantity.ENERGY: "mJ",
 }
 """Canonical unit of each quantity; accuracy is a share, MACs are millions."""
+
+_INTERVAL_SES = 2 * NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+"""Width of an interval in standard errors."""
 
 STATIC = frozenset({Quantity.MODEL_SIZE, Quantity.MACS})
 """Quantities read off the model file."""
@@ -148,7 +153,9 @@ def figure_of(objective: Objective, trial: Trial) -> Figure | None:
         return None
     if quantity is Quantity.LATENCY:
         latency = measurement.latency
-        return Figure(latency.median_ms, (latency.high_ms - latency.low_ms) / (2 * 1.96)) if latency else None
+        return (
+            Figure(latency.median_ms, (latency.high_ms - latency.low_ms) / _INTERVAL_SES) if latency else None
+        )
     value = measurement.peak_memory_kib if quantity is Quantity.PEAK_MEMORY else measurement.energy_mj
     return Figure(float(value)) if value is not None else None
 

@@ -116,6 +116,51 @@ def test_local_work_stands_still_while_paused(tmp_path):
     assert len(after) > len(held)
 
 
+def test_a_worker_that_became_free_while_paused_goes_on(tmp_path):
+    import asyncio
+
+    from hilnas.testing.executors import add
+
+    async def main():
+        executor = LocalProcesses(LocalOptions(workers=1), tmp_path)
+        try:
+            assert await executor.run(add, 1, 1) == 2
+            executor.pause()  # the only worker is free, and is stopped too
+            executor.resume()
+            work = asyncio.ensure_future(executor.run(add, 1, 2))
+            for _ in range(20):
+                await asyncio.sleep(0)
+                executor.pause()
+            executor.resume()
+            return await asyncio.wait_for(work, 30)
+        finally:
+            await executor.close()
+
+    assert asyncio.run(main()) == 3
+
+
+def test_export_errors_travel_from_workers(tmp_path):
+    import asyncio
+
+    from hilnas.export import UnsupportedModuleError
+
+    async def main():
+        executor = LocalProcesses(LocalOptions(workers=1), tmp_path)
+        try:
+            with pytest.raises(UnsupportedModuleError, match=r"GELU.*layers\.3.*use nn.Hardswish"):
+                await executor.run(refuse)
+        finally:
+            await executor.close()
+
+    asyncio.run(main())
+
+
+def refuse():
+    from hilnas.export import UnsupportedModuleError
+
+    raise UnsupportedModuleError("GELU", "layers.3", "use nn.Hardswish")
+
+
 def count_up(path):
     import time
     from pathlib import Path

@@ -126,7 +126,8 @@ def test_export_of_a_saved_architecture_and_weights(finished, tmp_path):
         (["run", "--set", "objective.1.device_class=pi4"], 1, 'no device of class "pi4"'),
         (["run", "keyword-spotting", "--set", "task.path=nowhere.npz"], 1, "nowhere.npz"),
         (["run", "--resume"], 2, "no search"),
-        (["run", "--set", "farm.local_agent=false", "--set", "farm.wait_s=0.2"], 1, "hilnas-agent"),
+        (["run", "--set", "farm.local_agent=false"], 1, "HILNAS_TOKEN"),
+        (["run", "--set", "measurement.runtime=onnx"], 1, "ai-edge-litert, tflite-runtime"),
         (["report", "."], 1, "record.sqlite"),
         (["export", "none.json"], 2, "none.json"),
     ],
@@ -136,6 +137,21 @@ def test_mistakes_are_one_message_and_an_exit_code(arguments, code, message, tmp
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_refused_start_leaves_the_folder_free(tmp_path):
+    refused = hilnas("run", "--out", tmp_path / "x", "--set", "objective.1.device_class=pi4")
+    assert refused.returncode == 1
+    done = hilnas("run", "--out", tmp_path / "x", *QUICK, "--set", "search.trials=1", "--set", "final.top=0")
+    assert done.returncode == 0, done.stderr
+
+
+def test_devices_that_do_not_come_are_waited_for_in_vain(tmp_path):
+    arguments = ["--set", "farm.local_agent=false", "--set", "farm.wait_s=0.2"]
+    done = hilnas("run", *arguments, cwd=tmp_path, HILNAS_TOKEN="secret")
+    assert done.returncode == 1
+    assert "start `hilnas-agent" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
 
 
 def test_the_space_is_printed_with_its_size():

@@ -165,9 +165,17 @@ def test_three_faults_are_enough(on_farm):
     on_farm(scenario)
 
 
+def figures(**changes):
+    return {"latency": measurement_pb2.Latency(**{"median_ms": 1, "low_ms": 0.9, "high_ms": 1.1, **changes})}
+
+
 @pytest.mark.parametrize(
-    "changes", [{"model_sha256": "f" * 64}, {"protocol_hash": "other"}, {"latency": None}]
-)
+    "changes",
+    [
+        {"model_sha256": "f" * 64}, {"protocol_hash": "other"}, {"latency": None}, figures(median_ms=float("inf")),
+        figures(low_ms=float("nan")), figures(low_ms=2), figures(first_ms=-1), {"total_ms": float("nan")},
+    ],
+)  # fmt: skip
 def test_answers_that_do_not_fit_are_faults(on_farm, changes):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
@@ -222,6 +230,31 @@ def test_a_board_that_stays_away_loses_its_job(on_farm):
         job = await two.job()
         await two.answer(job)
         assert (await asking).device == "two"
+
+    on_farm(scenario)
+
+
+def test_a_candidate_is_blamed_by_its_second_crash(on_farm):
+    async def scenario(farm, address, digest):
+        agents = {name: await ScriptedAgent(address, name).connect() for name in ("one", "two")}
+        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        for name in ("one", "two"):
+            job = await agents[name].job()
+            await agents[name].answer(job, measurement_pb2.VERDICT_CRASHED, message="SIGSEGV", latency=None)
+        measurement = await asking
+        assert (measurement.verdict, measurement.device, measurement.attempt) == (Verdict.CRASHED, "two", 2)
+
+    on_farm(scenario)
+
+
+def test_a_job_without_any_device_is_given_up(on_farm, monkeypatch):
+    monkeypatch.setattr(farm_module, "OFFLINE_AFTER_S", 0.6)
+
+    async def scenario(farm, address, digest):
+        farm.wait_s = 0.3
+        measurement = await farm.measure(digest, "nowhere")
+        assert measurement.verdict is Verdict.DEVICE_FAULT
+        assert "no device of class nowhere" in measurement.message
 
     on_farm(scenario)
 

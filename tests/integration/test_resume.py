@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import signal
 import time
 
@@ -25,6 +26,7 @@ EARLY_TO_LATE = [
     EventKind.INVALID,
     EventKind.OBSERVED,
     EventKind.WINNER_TRAINED,
+    EventKind.WINNER_MEASURED,
     EventKind.SEARCH_FINISHED,
     EventKind.SESSION_ENDED,
 ]
@@ -59,8 +61,9 @@ def test_killed_at_every_kind_of_event(undisturbed, tmp_path):
     code, _, err = finish(start(folder, data))
     assert code == 0, err
     assert outcome(folder) == outcome(undisturbed)
-    seen = collections.Counter((event.kind, event.trial, event.key) for event in events(folder))
-    assert set(seen.values()) == {1}
+    jobs = re.findall(r"job (\w+) attempt", (folder / "agent.log").read_text())
+    again = {job: count for job, count in collections.Counter(jobs).items() if count > 1}
+    assert len(again) <= 2, f"measured again, though at most a kill while measuring may cost one: {again}"
 
 
 def _lines(path):

@@ -23,6 +23,7 @@ TASK = {
     "name": "digits", "shape": [1, 32, 32], "labels": [str(n) for n in range(10)], "mean": [0.0], "std": [1.0],
     "examples": {"train": 1, "validation": 1, "test": 1}, "resize": "bilinear",
 }  # fmt: skip
+VERSIONS = {"hilnas": "0.1.0", "git_commit": None}
 RECIPE = {
     "task": {"name": "digits"},
     "objective": [{"quantity": "accuracy"}, {"quantity": "latency", "target": 4.0}],
@@ -38,9 +39,14 @@ def search(tmp_path):
 
     space = MBConv((1, 32, 32), 10)
     record = Record.in_folder(tmp_path)
-    row = record.start_search("s", 0, RECIPE, {"hilnas": "0.1.0", "git_commit": None})
+    row = record.start_search("s", 0, RECIPE, VERSIONS)
     add = record.append
-    add(row.id, EventKind.SESSION_STARTED, key="0", payload={"devices": [DEVICE], "task": TASK})
+    add(
+        row.id,
+        EventKind.SESSION_STARTED,
+        key="0",
+        payload={"devices": [DEVICE], "task": TASK, "recipe": RECIPE, "versions": VERSIONS},
+    )
     for number in range(4):
         architecture = space.sample(np.random.default_rng(number))
         add(row.id, EventKind.PROPOSED, number, payload=dump(Proposal(architecture)))
@@ -114,6 +120,48 @@ def test_charts_keep_every_dot_inside(values, log):
         assert 64 <= float(circle.get("cx")) <= 624
         assert 16 <= float(circle.get("cy")) <= 312
         assert circle.find("title").text.startswith("<")
+
+
+def test_the_latest_session_says_recipe_and_versions(search):
+    _, record, row = search
+    later = {**RECIPE, "search": {"trials": 99}}
+    facts = {"devices": [DEVICE], "task": TASK, "recipe": later, "versions": {**VERSIONS, "hilnas": "0.2.0"}}
+    record.append(row.id, EventKind.SESSION_STARTED, key="1", payload=facts)
+    results = results_of(row, rebuild(record.events(row.id)))
+    assert results["recipe"]["search"]["trials"] == 99
+    assert results["versions"]["hilnas"] == "0.2.0"
+
+
+def test_several_device_classes_are_never_mixed_up(tmp_path):
+    import numpy as np
+
+    from hilnas.spaces.mbconv import MBConv
+
+    space = MBConv((1, 32, 32), 10)
+    record = Record.in_folder(tmp_path)
+    objectives = [
+        {"quantity": "accuracy"},
+        *({"quantity": "latency", "device_class": c} for c in ("pi", "phone")),
+    ]
+    recipe = {**RECIPE, "objective": objectives}
+    row = record.start_search("s", 0, recipe, VERSIONS)
+    devices = [DEVICE, {**DEVICE, "name": "other", "device_class": "phone"}]
+    facts = {"devices": devices, "task": TASK, "recipe": recipe, "versions": VERSIONS}
+    record.append(row.id, EventKind.SESSION_STARTED, key="0", payload=facts)
+    for number, arrival in enumerate((["pi", "phone"], ["phone", "pi"])):
+        proposal = Proposal(space.sample(np.random.default_rng(number)))
+        record.append(row.id, EventKind.PROPOSED, number, payload=dump(proposal))
+        for device_class in arrival:
+            median = 1.0 if device_class == "pi" else 9.0
+            latency = Latency(median, median, median, 1, 1, 1, 0, 1, 1, 1)
+            measurement = Measurement(
+                "d", device_class, f"{number}" * 64, "p", "r", Verdict.TRUSTED, latency=latency
+            )
+            record.append_measurement(row.id, number, measurement, "x")
+    results = results_of(row, rebuild(record.events(row.id)))
+    assert [trial["latency_ms"] for trial in results["trials"]] == [1.0, 1.0]
+    assert [m["device_class"] for m in results["trials"][1]["measurements"]] == ["pi", "phone"]
+    record.close()
 
 
 def test_architecture_prints_short():

@@ -45,6 +45,20 @@ def test_rl_shuns_what_was_invalid():
     assert sum(trial.status is TrialStatus.INVALID for trial in trials[-40:]) < 10
 
 
+def test_what_is_invalid_is_never_better_than_what_was_scored():
+    strategy = Reinforce(SPACE, ReinforceOptions(), 0)
+    proposals = [strategy.propose([]) for _ in range(4)]
+    scores = [
+        Trial(n, proposal, TrialStatus.SCORED, score=Score(-0.5 - n, 0.0, {}))
+        for n, proposal in enumerate(proposals[:3])
+    ]
+    bad = Trial(3, proposals[3], TrialStatus.INVALID, "too large")
+    before = float(strategy.policy.follow(bad.architecture).log_probabilities.detach().sum())
+    strategy.observe([*scores, bad])
+    assert strategy.lowest == -2.5
+    assert float(strategy.policy.follow(bad.architecture).log_probabilities.detach().sum()) < before
+
+
 def test_a_failed_device_teaches_nothing():
     strategy = Reinforce(SPACE, ReinforceOptions(), 0)
     before = [parameter.clone() for parameter in strategy.policy.parameters()]

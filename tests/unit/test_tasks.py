@@ -195,10 +195,20 @@ def test_missing_files_say_what_to_set(tmp_path):
 def test_torn_idx_is_a_clear_error(fashion_folder):
     path = fashion_folder / "train-images-idx3-ubyte.gz"
     whole = path.read_bytes()
-    for content in (whole[:-40], gzip.compress(gzip.decompress(whole)[:-1]), gzip.compress(b"nothing")):
+    for content in (
+        whole[:-40],
+        gzip.compress(gzip.decompress(whole)[:-1]),
+        gzip.compress(b"nothing"),
+        whole[:30] + b"\xff" * 40 + whole[70:],
+    ):
         path.write_bytes(content)
         with pytest.raises(TaskError, match="train-images-idx3-ubyte"):
             _ = FashionMnist(FashionMnistOptions(folder=fashion_folder)).shape
+
+
+def test_shares_must_leave_training_data():
+    with pytest.raises(ValueError, match="something to train on"):
+        DigitsOptions(validation_share=0.6, test_share=0.4)
 
 
 def test_torn_picture_is_named(tmp_path):

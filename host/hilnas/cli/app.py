@@ -136,6 +136,8 @@ def _exit_code(error: Exception) -> int | None:
     """Return 2 for what was asked wrongly, 1 for what went wrong, None for a defect of ours."""
     from hilnas.options import OptionsError
 
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
     if isinstance(error, OptionsError):
         return 2
     names = {"TaskError", "SpaceError", "SearchError", "StoreError", "FarmError", "ExportError"}

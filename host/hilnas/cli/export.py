@@ -46,7 +46,7 @@ def export_command(
     if as_json:
         print(json.dumps({"file": str(output), **asdict(facts)}))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     kind = "the given weights" if weights else "fresh weights: good for measuring, not for answers"
     console.print(
         f"{output}: {facts.bytes} bytes, {facts.macs / 1e6:.3g} MMACs, int8 {list(facts.input_shape)} in, {kind}"

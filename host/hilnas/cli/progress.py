@@ -57,6 +57,7 @@ class Progress:
         self.console.print(
             f"trial {event.trial + 1}/{run.recipe.search.trials} {event.kind}: {what}{accuracy}{''.join(latencies)}",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
 

@@ -14,6 +14,7 @@ from hilnas.cli.progress import Progress
 from hilnas.daemon.run import run_search
 from hilnas.options import OptionsError
 from hilnas.recipe import load_recipe
+from hilnas.store import RECORD_FILE
 
 RUNS = Path("runs")
 """Where results go that are not given a folder."""
@@ -49,6 +50,7 @@ def run_command(
             f"Stopped. What was finished is in {folder}; the same command with --resume goes on"
             + ("." if out else f" (or with --out {folder} --resume)."),
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
         return 130
@@ -81,12 +83,13 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         table.add_row(*_cells(row), style=style)
     console.print(table)
     if best is None:
-        console.print("No trial was scored.")
+        console.print("No trial was scored.", markup=False)
     elif "test_accuracy" in best:
         console.print(
             f"Winner: trial {best['number']}, retrained: int8 test accuracy {100 * best['test_accuracy']:.2f} % "
             f"(float {100 * best['test_float_accuracy']:.2f} %)" + _latency(best),
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
     busy = results["device_busy_fraction"]
@@ -94,10 +97,14 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         f"{results['search']['status'].capitalize()} after {results['wall_s']:.0f} s"
         + (f", device busy {100 * busy:.0f} % of it" if busy is not None else ""),
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
     console.print(
-        f"Results: {folder}/result.json, report.html, model.tflite", highlight=False, soft_wrap=True
+        f"Results: {folder}/result.json, report.html, model.tflite",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 
@@ -134,7 +141,7 @@ def _latency(row: Mapping[str, Any]) -> str:
 def _default_folder(name: str, resume: bool) -> Path:
     """Return runs/NAME, or the next free runs/NAME-2 …; with `resume`, the newest there is."""
     numbered = [RUNS / name, *(RUNS / f"{name}-{number}" for number in range(2, 10_000))]
-    taken = [folder for folder in numbered if (folder / "record.sqlite").exists()]
+    taken = [folder for folder in numbered if (folder / RECORD_FILE).exists()]
     if not resume:
         return next(folder for folder in numbered if folder not in taken)
     if not taken:

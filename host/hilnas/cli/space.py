@@ -32,4 +32,6 @@ def space_command(source: str | None, overrides: Sequence[str], as_json: bool) -
         table.add_row(decision.name, ", ".join(map(str, decision.choices)), when)
     console = Console()
     console.print(table)
-    console.print(f"{space.name} for {task.name}: {space.size:,} architectures", highlight=False)
+    console.print(
+        f"{space.name} for {task.name}: {space.size:,} architectures", highlight=False, markup=False
+    )

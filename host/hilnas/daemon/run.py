@@ -5,7 +5,7 @@ import os
 import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from hilnas.report.results import write_results
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.setup import SearchError, Setup, make_setup, make_task, task_facts
-from hilnas.search.winners import train_winners
-from hilnas.store import EventKind, ModelFiles, Record, SearchRow
+from hilnas.search.winners import Winners
+from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.lock import exclusive
 from hilnas.versions import versions
 
@@ -57,41 +57,56 @@ async def run_search(
     folder.mkdir(parents=True, exist_ok=True)
     run = Run(recipe, folder)
     show(run)
-    with exclusive(folder):
+    with exclusive(folder), ExitStack() as stack:
+        history = run.history = History()
+
+        def open_record() -> Record:
+            record = stack.enter_context(closing(Record.in_folder(folder)))
+            record.listen(history.add)
+            if listen is not None:
+                record.listen(listen)
+            return record
+
+        # A search that is refused before its first trial must leave no record that stands in the way.
+        record = open_record() if (folder / RECORD_FILE).exists() else None
+        search = _known(record, recipe, resume, folder, history) if record is not None else None
         run.phase = f"reading {recipe.task.name}"
         task = await asyncio.to_thread(make_task, recipe)
-        record = Record.in_folder(folder)
-        history = run.history = History()
-        record.listen(history.add)
-        if listen is not None:
-            record.listen(listen)
-        try:
-            search = _begin(record, recipe, resume, folder, history)
-            models, weights = model_files(folder)
-            async with _machinery(run, models) as (farm, executor, devices, agent):
-                run.farm = farm
-                setup = run.setup = make_setup(recipe, task, devices)
-                session = str(len(history.sessions))
-                facts = {"devices": [device.to_json() for device in devices], "task": task_facts(task)}
-                record.append(search.id, EventKind.SESSION_STARTED, key=session, payload=facts)
-                try:
-                    loop = run.loop = SearchLoop(setup, search.id, record, models, farm, executor, history)
-                    _one_thread()
-                    run.phase = "searching"
-                    await _unless_agent_fails(loop.run(), agent)
-                    run.phase = "training the winner"
-                    winners = train_winners(
-                        setup, search.id, record, models, weights, farm, executor, history
-                    )
-                    await _unless_agent_fails(winners, agent)
-                    record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
-                finally:
-                    record.append(search.id, EventKind.SESSION_ENDED, key=session)
-                    run.phase = "writing results"
-                    results = write_results(record, search, folder)
-            return results
-        finally:
-            record.close()
+        models, weights = model_files(folder)
+        async with _machinery(run, models) as (farm, executor, devices, agent):
+            run.farm = farm
+            setup = run.setup = make_setup(recipe, task, devices)
+            _same_world(history, setup, folder)
+            record = record or open_record()
+            search = search or record.start_search(
+                recipe.search.name, recipe.search.seed, _recipe_data(recipe), versions()
+            )
+            session = str(len(history.sessions))
+            facts = {
+                "devices": [device.to_json() for device in devices],
+                "task": task_facts(task),
+                "recipe": _recipe_data(recipe),
+                "versions": versions(),
+            }
+            record.append(search.id, EventKind.SESSION_STARTED, key=session, payload=facts)
+            try:
+                loop = run.loop = SearchLoop(setup, search.id, record, models, farm, executor, history)
+                _one_thread()
+                run.phase = "searching"
+                await _unless_agent_fails(loop.run(), agent)
+                run.phase = "training the winner"
+                winners = Winners(setup, search.id, record, models, weights, farm, executor, history)
+                await _unless_agent_fails(winners.run(), agent)
+                record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
+            finally:
+                record.append(search.id, EventKind.SESSION_ENDED, key=session)
+                run.phase = "writing results"
+                results = write_results(record, search, folder)
+        return results
+
+
+def _recipe_data(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude_unset=True)
 
 
 def model_files(folder: Path) -> tuple[ModelFiles, ModelFiles]:
@@ -99,16 +114,15 @@ def model_files(folder: Path) -> tuple[ModelFiles, ModelFiles]:
     return ModelFiles(folder / "models"), ModelFiles(folder / "weights", ".pt")
 
 
-def _begin(record: Record, recipe: Recipe, resume: bool, folder: Path, history: History) -> SearchRow:
-    """Return the search to run: a new one, or the folder's own with its history when it goes on."""
+def _known(record: Record, recipe: Recipe, resume: bool, folder: Path, history: History) -> SearchRow | None:
+    """Return the search in the folder with its history, None when none was begun there."""
     known = record.searches()
-    if known and not resume:
+    if not known:
+        return None
+    if not resume:
         raise SearchError(
             f"{folder} holds a search already: add --resume to go on with it, or choose another --out"
         )
-    data = recipe.model_dump(mode="json", exclude_unset=True)
-    if not known:
-        return record.start_search(recipe.search.name, recipe.search.seed, data, versions())
     search = known[-1]
     _same_search(check_recipe(search.recipe), recipe, folder)
     for event in record.events(search.id):
@@ -133,16 +147,39 @@ def _same_search(recorded: Recipe, wanted: Recipe, folder: Path) -> None:
             )
 
 
+def _same_world(history: History, setup: Setup, folder: Path) -> None:
+    """See that a search goes on with the data and the devices that it began with."""
+    if not history.sessions:
+        return
+    before = history.sessions[0]
+    if dict(before.task) != task_facts(setup.task):
+        raise SearchError(
+            f"the data of task {setup.task.name} is not what the search in {folder} began with: "
+            "put it back, or start anew with another --out"
+        )
+    known = {device.device_class for device in before.devices}
+    strange = [name for name in setup.device_classes if name not in known]
+    if strange:
+        raise SearchError(
+            f"the search in {folder} measured on {', '.join(sorted(known))}, not on {', '.join(strange)}: "
+            "connect such a device, or start anew with another --out"
+        )
+
+
 @asynccontextmanager
 async def _machinery(
     run: Run, models: ModelFiles
 ) -> AsyncIterator[tuple[Farm, Executor, list[DeviceFacts], LocalAgent | None]]:
     """Start farm, server, local agent and executor; end them all, whatever happens."""
     recipe, folder = run.recipe, run.folder
-    token = os.environ.get("HILNAS_TOKEN") or (
-        "" if not recipe.farm.local_agent else secrets.token_urlsafe(32)
-    )
-    farm = Farm(models, recipe.measurement)
+    token = os.environ.get("HILNAS_TOKEN", "")
+    if not token and not recipe.farm.local_agent:
+        raise SearchError(
+            "agents of other machines need a token: set HILNAS_TOKEN in this environment and in that of "
+            "each hilnas-agent (deploy/README.md)"
+        )
+    token = token or secrets.token_urlsafe(32)
+    farm = Farm(models, recipe.measurement, recipe.farm.wait_s)
     server = AgentServer(farm, token)
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
     agent: LocalAgent | None = None

@@ -39,12 +39,13 @@ class LocalProcesses:
     def __init__(self, options: LocalOptions, log_folder: Path) -> None:
         self.options = options
         self.log = log_folder / "workers.log"
-        self._free = [_Worker(options.threads, self.log) for _ in range(self.slots)]
-        self._busy: set[_Worker] = set()
-        self._waiting: list[tuple[int, int, asyncio.Future[_Worker]]] = []
-        self._order = itertools.count()
         self._going = asyncio.Event()
         self._going.set()
+        self._closed = False
+        self._all = [_Worker(options.threads, self.log, self._going) for _ in range(self.slots)]
+        self._free = list(self._all)
+        self._waiting: list[tuple[int, int, asyncio.Future[_Worker]]] = []
+        self._order = itertools.count()
 
     @property
     def slots(self) -> int:
@@ -57,30 +58,32 @@ class LocalProcesses:
         for remaining in range(self.options.retries, -1, -1):
             worker = await self._acquire(urgent)
             try:
-                await self._going.wait()
+                if self._closed:
+                    raise asyncio.CancelledError("the executor is closed")
                 return await worker.call(payload)  # type: ignore[no-any-return]
             except WorkerDiedError as error:
                 if remaining == 0:
                     raise WorkerDiedError(f"{error}; {self.options.retries + 1} tries") from None
             finally:
-                self._release(worker)
+                self._hand_on(worker)
         raise AssertionError("unreachable")
 
     def pause(self) -> None:
-        """Stop every busy worker where it is; no new work begins."""
+        """Stop every worker where it is; no new work begins."""
         self._going.clear()
-        for worker in self._busy:
+        for worker in self._all:
             worker.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let the workers go on."""
-        for worker in self._busy:
+        for worker in self._all:  # also one that became free while it stood still
             worker.signal(signal.SIGCONT)
         self._going.set()
 
     async def close(self) -> None:
         """Kill every worker."""
-        await asyncio.gather(*(worker.kill() for worker in [*self._free, *self._busy]))
+        self._closed = True
+        await asyncio.gather(*(worker.kill() for worker in self._all))
 
     async def _acquire(self, urgent: bool) -> "_Worker":
         if self._free:
@@ -94,12 +97,7 @@ class LocalProcesses:
                 if future.done() and not future.cancelled():
                     self._hand_on(future.result())
                 raise
-        self._busy.add(worker)
         return worker
-
-    def _release(self, worker: "_Worker") -> None:
-        self._busy.discard(worker)
-        self._hand_on(worker)
 
     def _hand_on(self, worker: "_Worker") -> None:
         while self._waiting:
@@ -113,13 +111,15 @@ class LocalProcesses:
 class _Worker:
     """One process, started when first needed and again after it was lost."""
 
-    def __init__(self, threads: int, log: Path) -> None:
+    def __init__(self, threads: int, log: Path, going: asyncio.Event) -> None:
         self.threads = threads
+        self.going = going
         self.log = log
         self.process: asyncio.subprocess.Process | None = None
 
     async def call(self, payload: bytes) -> Any:
         process = await self._started()
+        await self.going.wait()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -142,6 +142,7 @@ class _Worker:
     async def _started(self) -> asyncio.subprocess.Process:
         if self.process is None or self.process.returncode is not None:
             environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+            environment.pop("HILNAS_TOKEN", None)
             with self.log.open("ab") as log:
                 self.process = await asyncio.create_subprocess_exec(
                     sys.executable, "-m", "hilnas.executors.local_worker", str(os.getpid()),

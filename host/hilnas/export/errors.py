@@ -16,3 +16,7 @@ class UnsupportedModuleError(ExportError):
         self.remedy = remedy
         where = f"at '{path}'" if path else "in the outermost module"
         super().__init__(f"cannot export {what} {where}" + (f": {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[type[UnsupportedModuleError], tuple[str, str, str]]:
+        """Pickle by what it was made of: it travels from worker processes."""
+        return type(self), (self.what, self.path, self.remedy)

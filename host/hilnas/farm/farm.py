@@ -33,9 +33,11 @@ class FarmError(RuntimeError):
 class Farm:
     """Devices by name and jobs by id. All methods belong to one event loop."""
 
-    def __init__(self, models: ModelFiles, options: MeasurementOptions) -> None:
+    def __init__(self, models: ModelFiles, options: MeasurementOptions, wait_s: float = 60.0) -> None:
         self.models = models
         self.options = options
+        self.wait_s = wait_s
+        """A job is given up when no device of its class has been connected for so long, in seconds."""
         self.devices: dict[str, Device] = {}
         self.jobs: dict[str, Job] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -84,10 +86,10 @@ class Farm:
     def activity(self) -> dict[str, str]:
         """Return what each device is doing: the job's model, or its state."""
         return {
-            name: f"measuring {self.jobs[device.job_id].model_sha256[:8]}"
-            if device.job_id in self.jobs
+            name: f"measuring {job.model_sha256[:8]}"
+            if (job := self.jobs.get(device.job_id)) is not None
             else device.state.lower()
-            for name, device in self.devices.items()
+            for name, device in list(self.devices.items())  # another thread may draw this
         }
 
     async def measure(self, model_sha256: str, device_class: str) -> Measurement:
@@ -148,8 +150,12 @@ class Farm:
         if result.model_sha256 != job.model_sha256 or result.protocol_hash != self.options.protocol_hash:
             self._fault(job, f"{name} answered for another model or protocol")
             return
-        value = measurement(result, name, device.facts.device_class)
+        value = measurement(result, name, job.device_class)
         if value.verdict is Verdict.DEVICE_FAULT:
+            self._fault(job, f"{name}: {value.message}", value)
+        elif value.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY) and not job.crashed:
+            # Somebody else may have killed the worker: a candidate is blamed by its second crash.
+            job.crashed = True
             self._fault(job, f"{name}: {value.message}", value)
         else:
             self._finish(job, value)
@@ -247,6 +253,20 @@ class Farm:
                 if session is not None and time.monotonic() - session.last_seen > OFFLINE_AFTER_S:
                     session.end("no sign of life", retry_after_ms=1000)
                     self.detach(name, session)
+            self._give_up_stranded()
+
+    def _give_up_stranded(self) -> None:
+        """End jobs that no device has been there for, for too long."""
+        classes = {facts.device_class for facts in self.connected()}
+        now = time.monotonic()
+        for job in [job for job in self.jobs.values() if not job.device]:
+            if job.device_class in classes:
+                job.stranded_since = None
+            elif job.stranded_since is None:
+                job.stranded_since = now
+            elif now - job.stranded_since > self.wait_s:
+                job.attempt = MAX_ATTEMPTS
+                self._fault(job, f"no device of class {job.device_class} for {self.wait_s:.0f} s")
 
 
 def _boot_id() -> str:

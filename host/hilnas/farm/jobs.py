@@ -23,6 +23,10 @@ class Job:
     fence: int = 0
     device: str = ""
     """The device that runs it; empty while it waits."""
+    crashed: bool = False
+    """Has a worker crashed on it once?"""
+    stranded_since: float | None = None
+    """Since when no device of its class has been there, by the monotonic clock."""
     failed_on: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     """What went wrong so far, in words."""

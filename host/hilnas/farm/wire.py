@@ -1,6 +1,8 @@
 """Between the values that travel and the messages of the wire."""
 
-from hilnas.farm.settings import MeasurementOptions
+import math
+
+from hilnas.farm.settings import CONFIDENCE, MeasurementOptions
 from hilnas.trial import FIGURE_VERDICTS, Latency, Measurement, Verdict
 from hilnas_protos.v1 import measurement_pb2
 
@@ -31,7 +33,7 @@ def measure_job(
             min_sample_ms=options.min_sample_ms,
             min_sampling_ms=options.min_sampling_ms,
             max_sampling_ms=options.max_sampling_ms,
-            confidence=options.confidence,
+            confidence=CONFIDENCE,
             bootstrap_resamples=options.bootstrap_resamples,
             max_half_width=options.max_half_width,
         ),
@@ -48,8 +50,8 @@ def measurement(result: measurement_pb2.MeasureResult, device: str, device_class
     verdict = _VERDICTS.get(result.verdict, Verdict.DEVICE_FAULT)
     message = result.message
     figures = verdict in FIGURE_VERDICTS
-    if figures and not (result.HasField("latency") and result.latency.median_ms > 0):
-        verdict, message, figures = Verdict.DEVICE_FAULT, "the agent sent a verdict without figures", False
+    if figures and not (result.HasField("latency") and _sound(result)):
+        verdict, message, figures = Verdict.DEVICE_FAULT, "the agent sent figures that cannot be", False
     runtime = result.runtime
     return Measurement(
         device=device,
@@ -68,8 +70,20 @@ def measurement(result: measurement_pb2.MeasureResult, device: str, device_class
         baseline_memory_kib=result.memory.baseline_kib or None,
         conditions=_conditions(result.conditions),
         started_unix_ms=result.started_unix_ms,
-        device_ms=result.total_ms,
+        device_ms=result.total_ms if math.isfinite(result.total_ms) else 0.0,
         attempt=result.attempt,
+    )
+
+
+def _sound(result: measurement_pb2.MeasureResult) -> bool:
+    """Are the figures numbers, in an order that numbers of one measurement can have?"""
+    latency = result.latency
+    ordered = (latency.low_ms, latency.median_ms, latency.high_ms)
+    rest = (latency.p5_ms, latency.p90_ms, latency.p95_ms, latency.mad_ms, latency.load_ms, latency.first_ms)
+    return (
+        all(math.isfinite(value) and value >= 0 for value in (*ordered, *rest, result.total_ms))
+        and latency.median_ms > 0
+        and list(ordered) == sorted(ordered)
     )
 
 
@@ -94,4 +108,5 @@ def _conditions(conditions: measurement_pb2.Conditions) -> dict[str, float | str
     return {
         field.name: value if isinstance(value, str) else float(value)
         for field, value in conditions.ListFields()
+        if isinstance(value, str) or math.isfinite(value)
     }

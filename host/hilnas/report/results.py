@@ -12,7 +12,7 @@ from hilnas.report.page import page
 from hilnas.search.history import History, Winner, rebuild
 from hilnas.search.setup import SearchError, make_space, resolve_objectives
 from hilnas.search.winners import best_trials
-from hilnas.store import ModelFiles, Record, SearchRow
+from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
 from hilnas.store.files import write_atomically
 from hilnas.trial import Measurement, Trial
 
@@ -22,7 +22,7 @@ FORMAT = 1
 
 def report_folder(folder: Path) -> dict[str, Any]:
     """Write the results of a folder again, and return them. SearchError when it holds no search."""
-    if not (folder / "record.sqlite").is_file():
+    if not (folder / RECORD_FILE).is_file():
         raise SearchError(f"{folder} holds no record.sqlite: name the folder that `hilnas run` printed")
     record = Record.in_folder(folder)
     try:
@@ -39,22 +39,34 @@ def write_results(record: Record, search: SearchRow, folder: Path) -> dict[str, 
     history = rebuild(record.events(search.id))
     results = results_of(search, history)
     best = results["best"]
+    write_atomically(folder / "result.json", json.dumps(results, indent=1, allow_nan=False).encode())
+    write_atomically(folder / "report.html", page(results).encode())
     if best is not None:
-        content = ModelFiles(folder / "models").get(best["model_sha256"])
+        content = _model(folder, best["model_sha256"])
         write_atomically(folder / "model.tflite", content)
         write_atomically(folder / "model_card.md", model_card(results, content).encode())
         architecture = {"space": best["space"], "decisions": best["decisions"]}
         write_atomically(folder / "architecture.json", json.dumps(architecture, indent=1).encode())
-    write_atomically(folder / "result.json", json.dumps(results, indent=1, allow_nan=False).encode())
-    write_atomically(folder / "report.html", page(results).encode())
     return results
+
+
+def _model(folder: Path, sha256: str) -> bytes:
+    try:
+        return ModelFiles(folder / "models").get(sha256)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"the best model is missing or torn ({error}): put it back from a copy of {folder}; "
+            "result.json and report.html are written without it"
+        ) from error
 
 
 def results_of(search: SearchRow, history: History) -> dict[str, Any]:
     """Return result.json's content."""
-    recipe = check_recipe(search.recipe)
-    devices = history.sessions[-1].devices if history.sessions else ()
+    last = history.sessions[-1] if history.sessions else None
+    recipe = check_recipe(last.recipe if last else search.recipe)
+    devices = last.devices if last else ()
     objectives = resolve_objectives(recipe, devices) if history.sessions else tuple(recipe.objective)
+    classes = [objective.device_class for objective in objectives if objective.device_class]
     front = pareto_front(objectives, history.trials)
     wall_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
     return {
@@ -68,13 +80,13 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         },
         "recipe": recipe.model_dump(mode="json"),
         "seed": search.seed,
-        "versions": dict(search.versions),
-        "task": dict(history.sessions[-1].task) if history.sessions else None,
+        "versions": dict(last.versions if last else search.versions),
+        "task": dict(last.task) if last else None,
         "objectives": [_objective_row(objective) for objective in objectives],
         "devices": [device.to_json() for device in devices],
-        "trials": [trial_row(trial) for trial in history.trials],
-        "winners": [_winner_row(winner) for winner in history.winners],
-        "best": _best(recipe_space(history, recipe), history),
+        "trials": [trial_row(trial, classes) for trial in history.trials],
+        "winners": [_winner_row(winner, classes) for winner in history.winners],
+        "best": _best(recipe_space(history, recipe), history, classes),
         "front": [trial.number for trial in front],
         "hypervolume": front_hypervolume(objectives, history.trials),
         "wall_s": wall_s,
@@ -91,9 +103,10 @@ def recipe_space(history: History, recipe: Any) -> Any:
     return make_space(recipe, (channels, height, width), len(task["labels"]))
 
 
-def trial_row(trial: Trial) -> dict[str, Any]:
-    """Return a trial as result.json has it."""
-    first = trial.measurements[0] if trial.measurements else None
+def trial_row(trial: Trial, classes: Sequence[str]) -> dict[str, Any]:
+    """Return a trial as result.json has it; its own latency and memory are those of the first class."""
+    measurements = _ordered(trial.measurements, classes)
+    first = measurements[0] if measurements and measurements[0].device_class in classes[:1] else None
     return {
         "number": trial.number,
         "digest": trial.architecture.digest,
@@ -112,7 +125,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "model_bytes": trial.model.bytes if trial.model else None,
         "macs": trial.model.macs if trial.model else None,
         "parameters": trial.model.parameters if trial.model else None,
-        "measurements": [_measurement_row(measurement) for measurement in trial.measurements],
+        "measurements": [_measurement_row(measurement) for measurement in measurements],
         "timings_s": dict(trial.timings),
         "policy_version": trial.proposal.policy_version,
     }
@@ -152,7 +165,13 @@ def _measurement_row(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _winner_row(winner: Winner) -> dict[str, Any]:
+def _ordered(measurements: Sequence[Measurement], classes: Sequence[str]) -> list[Measurement]:
+    """Measurements in the order in which the recipe names their classes, not that of their arrival."""
+    place = {name: number for number, name in enumerate(classes)}
+    return sorted(measurements, key=lambda m: place.get(m.device_class, len(place)))
+
+
+def _winner_row(winner: Winner, classes: Sequence[str]) -> dict[str, Any]:
     return {
         "trial": winner.trial,
         "model_sha256": winner.model.sha256,
@@ -161,23 +180,27 @@ def _winner_row(winner: Winner) -> dict[str, Any]:
         "parameters": winner.model.parameters,
         "weights_sha256": winner.weights_sha256,
         **winner.accuracies,
-        "measurements": [_measurement_row(measurement) for measurement in winner.measurements],
+        "measurements": [
+            _measurement_row(measurement) for measurement in _ordered(winner.measurements, classes)
+        ],
         "training_s": winner.seconds,
     }
 
 
-def _best(space: Any, history: History) -> dict[str, Any] | None:
+def _best(space: Any, history: History, classes: Sequence[str]) -> dict[str, Any] | None:
     """The best trial, with what its retraining gave where it was retrained."""
     ranked = best_trials(history.trials, 1)
     if not ranked or space is None:
         return None
     trial = ranked[0]
-    row = {**trial_row(trial), "space": trial.architecture.space}
+    row = {**trial_row(trial, classes), "space": trial.architecture.space}
     row["model_sha256"] = row["trained_model_sha256"] or row["model_sha256"]
     for winner in history.winners:
         if winner.trial == trial.number:
-            final = _winner_row(winner)
-            figures = _device_figures(winner.measurements[0]) if winner.measurements else {}
+            final = _winner_row(winner, classes)
+            figures = (
+                _device_figures(_ordered(winner.measurements, classes)[0]) if winner.measurements else {}
+            )
             row = {**row, **final, **figures, "final": True}
     row["blocks"] = [
         {"name": b.name, "kind": b.kind, "output": list(b.output), "details": dict(b.details)}

@@ -40,6 +40,8 @@ class SessionSpan:
     devices: tuple[DeviceFacts, ...]
     task: Mapping[str, Any]
     """What `task_facts` said of the task."""
+    recipe: Mapping[str, Any]
+    versions: Mapping[str, Any]
 
 
 @dataclass
@@ -69,6 +71,8 @@ class History:
                 self.observations.append((len(self.trials), self.observed))
             case EventKind.WINNER_TRAINED:
                 self.winners.append(load(Winner, payload))
+            case EventKind.WINNER_MEASURED:
+                self._measured(event.trial, load(Measurement, payload))
             case EventKind.SEARCH_FINISHED:
                 self.finished = True
             case EventKind.SEARCH_STARTED | EventKind.SESSION_ENDED:
@@ -77,6 +81,11 @@ class History:
                 self.trials[event.trial] = advance(self.trials[event.trial], event)
         if self.sessions:
             self.sessions[-1] = replace(self.sessions[-1], ended_unix=event.at_unix)
+
+    def _measured(self, trial: int, measurement: Measurement) -> None:
+        for place, winner in enumerate(self.winners):
+            if winner.trial == trial:
+                self.winners[place] = replace(winner, measurements=(*winner.measurements, measurement))
 
 
 def rebuild(events: Iterable[Event]) -> History:
@@ -117,7 +126,10 @@ def advance(trial: Trial, event: Event) -> Trial:
 
 def _session(event: Event) -> SessionSpan:
     devices = tuple(DeviceFacts.from_json(device) for device in event.payload["devices"])
-    return SessionSpan(event.at_unix, event.at_unix, devices, event.payload["task"])
+    payload = event.payload
+    return SessionSpan(
+        event.at_unix, event.at_unix, devices, payload["task"], payload["recipe"], payload["versions"]
+    )
 
 
 def _timed(trial: Trial, stage: str, payload: Any) -> dict[str, float]:

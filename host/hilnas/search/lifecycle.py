@@ -9,10 +9,13 @@ from hilnas.executors import Executor, WorkerDiedError
 from hilnas.export.errors import ExportError
 from hilnas.farm import Farm
 from hilnas.objectives import broken_limit, has_limits_before_training, score
+from hilnas.search.measuring import measure_once
 from hilnas.search.setup import Setup
 from hilnas.search.work import estimate_architecture, export_provisional
+from hilnas.spaces import SpaceError
 from hilnas.store import EventKind, ModelFiles, Record
 from hilnas.store.codec import dump
+from hilnas.tasks import TaskError
 from hilnas.tasks.training import TrainingError
 from hilnas.trial import MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Trial, Verdict
 
@@ -100,14 +103,17 @@ class Lifecycle:
             self._judge(next(m for m in trial.measurements if m.device_class == device_class))
             return
         assert trial.model is not None
-        options = self.farm.options
-        known = self.record.find_measurement(
-            trial.model.sha256, device_class, options.protocol_hash, options.runtime_asked
+        measurement = await measure_once(
+            self.record,
+            self.farm,
+            self.search_id,
+            number,
+            trial.model.sha256,
+            device_class,
+            EventKind.MEASURED,
         )
-        measurement = known or await self.farm.measure(trial.model.sha256, device_class)
         if measurement.verdict is Verdict.DEVICE_FAULT:
             raise _Failed(f"{measurement.verdict} on {measurement.device}: {measurement.message}")
-        self.record.append_measurement(self.search_id, number, measurement, options.runtime_asked)
         self._judge(measurement)
 
     @staticmethod
@@ -156,6 +162,10 @@ class Lifecycle:
             raise _Invalid(f"{type(error).__name__}: {error}") from error
         except WorkerDiedError as error:
             raise _Failed(str(error)) from error
+        except (TaskError, SpaceError, OSError):
+            raise  # the search cannot go on at all
+        except Exception as error:  # one candidate must not end the others; too many FAILED end the search
+            raise _Failed(f"{type(error).__name__}: {error}; see workers.log") from error
 
     def _check_limits(self, number: int) -> None:
         reason = broken_limit(self.setup.objectives, self.trials[number])

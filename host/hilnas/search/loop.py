@@ -9,7 +9,7 @@ from hilnas.executors import Executor
 from hilnas.farm import Farm
 from hilnas.search.history import History
 from hilnas.search.lifecycle import Lifecycle
-from hilnas.search.replay import replay
+from hilnas.search.replay import pending, replay
 from hilnas.search.schedule import observed_before
 from hilnas.search.setup import SearchError, Setup
 from hilnas.store import EventKind, ModelFiles, Record
@@ -17,7 +17,7 @@ from hilnas.store.codec import dump
 from hilnas.trial import TrialStatus
 
 MAX_FAILED_SHARE = 0.5
-"""A search in which more than this share of at least `MIN_FAILED` trials FAILED gives up."""
+"""A session in which more than this share of trials FAILED, `MIN_FAILED` at least, gives up."""
 MIN_FAILED = 8
 
 
@@ -46,6 +46,8 @@ class SearchLoop:
         self._strategy = setup.new_strategy()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._started = time.monotonic()
+        self._spent_before_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
+        self._final_before = {trial.number for trial in history.trials if trial.final}
         self.on_change: Callable[[], None] = lambda: None
 
     async def run(self) -> None:
@@ -78,7 +80,8 @@ class SearchLoop:
         number = len(self.history.trials)
         if self.counted >= options.trials:
             return False
-        if options.hours is not None and time.monotonic() - self._started > options.hours * 3600:
+        spent_s = self._spent_before_s + time.monotonic() - self._started
+        if options.hours is not None and spent_s > options.hours * 3600:
             return False
         due = observed_before(number, options.in_flight, options.group)
         return all(trial.final for trial in self.history.trials[:due])
@@ -87,7 +90,7 @@ class SearchLoop:
         options = self.setup.recipe.search
         number = len(self.history.trials)
         self._observe_through(observed_before(number, options.in_flight, options.group))
-        proposal = self._strategy.propose(self.history.trials[self.history.observed :])
+        proposal = self._strategy.propose(pending(self.history.trials[self.history.observed :]))
         self.record.append(self.search_id, EventKind.PROPOSED, number, payload=dump(proposal))
         self._launch(number)
 
@@ -115,11 +118,11 @@ class SearchLoop:
             error = task.exception()
             if error is not None:
                 raise SearchError(_unexpected(number, error)) from error
-        failed = [trial for trial in self.history.trials if trial.status is TrialStatus.FAILED]
-        ended = sum(trial.final for trial in self.history.trials)
-        if len(failed) >= MIN_FAILED and len(failed) > MAX_FAILED_SHARE * ended:
+        ended = [t for t in self.history.trials if t.final and t.number not in self._final_before]
+        failed = [trial for trial in ended if trial.status is TrialStatus.FAILED]
+        if len(failed) >= MIN_FAILED and len(failed) > MAX_FAILED_SHARE * len(ended):
             raise SearchError(
-                f"{len(failed)} of {ended} trials failed for no fault of theirs, the last one: "
+                f"{len(failed)} of {len(ended)} trials failed for no fault of theirs, the last one: "
                 f"{failed[-1].reason}. Mend that and use --resume"
             )
         self.on_change()

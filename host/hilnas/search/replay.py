@@ -1,8 +1,16 @@
 """Resume by replay: a strategy is rebuilt by repeating the calls that the record holds."""
 
+from collections.abc import Sequence
+
 from hilnas.search.history import History
 from hilnas.search.setup import SearchError
 from hilnas.strategies import Strategy
+from hilnas.trial import Trial
+
+
+def pending(trials: Sequence[Trial]) -> list[Trial]:
+    """Return trials as a strategy may see them before it observes them: how far they are is chance."""
+    return [Trial(trial.number, trial.proposal) for trial in trials]
 
 
 def replay(strategy: Strategy, history: History) -> None:
@@ -22,7 +30,7 @@ def replay(strategy: Strategy, history: History) -> None:
         if number == len(history.trials):
             return
         recorded = history.trials[number].proposal
-        repeated = strategy.propose(history.trials[observed:number])
+        repeated = strategy.propose(pending(history.trials[observed:number]))
         if repeated != recorded:
             raise SearchError(
                 f"trial {number} would be proposed otherwise now than the record says "

@@ -78,6 +78,7 @@ def task_facts(task: Task) -> dict[str, Any]:
 def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Setup:
     """Put the parts together. SearchError when no device can measure an objective."""
     objectives = resolve_objectives(recipe, devices)
+    _check_runtime(recipe.measurement.runtime, objectives, devices)
     asked = [o.device_class for o in objectives if o.device_class is not None]
     return Setup(
         recipe=recipe,
@@ -87,6 +88,18 @@ def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Se
         objectives=objectives,
         device_classes=tuple(dict.fromkeys(asked)),
     )
+
+
+def _check_runtime(runtime: str, objectives: Sequence[Objective], devices: Sequence[DeviceFacts]) -> None:
+    """See that every device that will measure has the runtime asked for."""
+    classes = {objective.device_class for objective in objectives}
+    for device in devices:
+        offered = [name.split()[0] for name in device.runtimes]
+        if runtime and device.device_class in classes and runtime not in offered:
+            raise SearchError(
+                f'measurement.runtime is "{runtime}", but {device.name} has {", ".join(offered)}: '
+                "ask for one of those, or install it there"
+            )
 
 
 def resolve_objectives(recipe: Recipe, devices: Sequence[DeviceFacts]) -> tuple[Objective, ...]:
@@ -118,4 +131,7 @@ def _resolve(objective: Objective, devices: Sequence[DeviceFacts]) -> Objective:
                 f'objective "energy" cannot be measured: {", ".join(unable)} of class "{wanted}" has no energy '
                 "meter. Take the objective out, or give the device a meter"
             )
+        raise SearchError(
+            'objective "energy" cannot be measured: this version of hilnas reads no meters. Take the objective out'
+        )
     return objective.model_copy(update={"device_class": wanted})

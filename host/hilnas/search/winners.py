@@ -1,50 +1,104 @@
 """The end of a search: winners are retrained at length, measured as they ship, and meet the test split."""
 
-from hilnas.executors import Executor
+import asyncio
+
+from hilnas.executors import Executor, WorkerDiedError
+from hilnas.export.errors import ExportError
 from hilnas.farm import Farm
 from hilnas.search.history import History, Winner
-from hilnas.search.setup import Setup
+from hilnas.search.measuring import measure_once
+from hilnas.search.setup import SearchError, Setup
 from hilnas.search.work import train_winner
 from hilnas.store import EventKind, ModelFiles, Record
 from hilnas.store.codec import dump
-from hilnas.store.record import without_samples
-from hilnas.trial import ModelFacts, Trial, TrialStatus
+from hilnas.tasks.training import TrainingError
+from hilnas.trial import FIGURE_VERDICTS, ModelFacts, Trial, TrialStatus
 
 
-async def train_winners(
-    setup: Setup,
-    search_id: str,
-    record: Record,
-    models: ModelFiles,
-    weights: ModelFiles,
-    farm: Farm,
-    executor: Executor,
-    history: History,
-) -> None:
-    """Retrain the `final.top` best trials that are not retrained yet; each becomes a WINNER_TRAINED."""
-    import asyncio
+class Winners:
+    """Retrains the `final.top` best trials; what the record holds of it already is not done again."""
 
-    done = {winner.trial for winner in history.winners}
-    chosen = [
-        trial for trial in best_trials(history.trials, setup.recipe.final.top) if trial.number not in done
-    ]
+    def __init__(
+        self,
+        setup: Setup,
+        search_id: str,
+        record: Record,
+        models: ModelFiles,
+        weights: ModelFiles,
+        farm: Farm,
+        executor: Executor,
+        history: History,
+    ) -> None:
+        self.setup = setup
+        self.search_id = search_id
+        self.record = record
+        self.models = models
+        self.weights = weights
+        self.farm = farm
+        self.executor = executor
+        self.history = history
 
-    threads = max(1, executor.slots // max(1, len(chosen)))
+    async def run(self) -> None:
+        """Train and measure all winners. SearchError, after the others are cancelled, when one cannot be."""
+        chosen = best_trials(self.history.trials, self.setup.recipe.final.top)
+        threads = max(1, self.executor.slots // max(1, len(chosen)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for trial in chosen:
+                    group.create_task(self._one(trial, threads))
+        except* SearchError as errors:
+            raise errors.exceptions[0] from None
 
-    async def train_one(trial: Trial) -> None:
-        (content, facts, accuracies, state), seconds = await executor.run(
-            train_winner, trial.architecture, setup.space, setup.task, setup.recipe.final, setup.seed, threads
+    async def _one(self, trial: Trial, threads: int) -> None:
+        winner = self._recorded(trial.number)
+        if winner is None:
+            await self._train(trial, threads)
+            winner = self._recorded(trial.number)
+        assert winner is not None
+        measured = {measurement.device_class for measurement in winner.measurements}
+        for device_class in self.setup.device_classes:
+            if device_class not in measured:
+                await self._measure(winner, device_class)
+
+    def _recorded(self, trial: int) -> Winner | None:
+        return next((winner for winner in self.history.winners if winner.trial == trial), None)
+
+    async def _train(self, trial: Trial, threads: int) -> None:
+        setup = self.setup
+        try:
+            (content, facts, accuracies, state), seconds = await self.executor.run(
+                train_winner,
+                trial.architecture,
+                setup.space,
+                setup.task,
+                setup.recipe.final,
+                setup.seed,
+                threads,
+            )
+        except (ExportError, TrainingError, WorkerDiedError) as error:
+            raise SearchError(
+                f"the winner, trial {trial.number}, could not be retrained: {error}. "
+                "Change [final] and use --resume"
+            ) from error
+        model = ModelFacts(self.models.put(content), facts.bytes, facts.macs, facts.parameters)
+        winner = Winner(trial.number, model, accuracies, (), self.weights.put(state), seconds)
+        self.record.append(self.search_id, EventKind.WINNER_TRAINED, trial.number, payload=dump(winner))
+
+    async def _measure(self, winner: Winner, device_class: str) -> None:
+        measurement = await measure_once(
+            self.record,
+            self.farm,
+            self.search_id,
+            winner.trial,
+            winner.model.sha256,
+            device_class,
+            EventKind.WINNER_MEASURED,
         )
-        model = ModelFacts(models.put(content), facts.bytes, facts.macs, facts.parameters)
-        measurements = tuple(
-            [without_samples(await farm.measure(model.sha256, name)) for name in setup.device_classes]
-        )
-        winner = Winner(trial.number, model, accuracies, measurements, weights.put(state), seconds)
-        record.append(search_id, EventKind.WINNER_TRAINED, key=str(trial.number), payload=dump(winner))
-
-    async with asyncio.TaskGroup() as group:
-        for trial in chosen:
-            group.create_task(train_one(trial))
+        if measurement.verdict not in FIGURE_VERDICTS:
+            raise SearchError(
+                f"the retrained winner, trial {winner.trial}, could not be measured: {measurement.verdict} on "
+                f"{measurement.device or device_class}: {measurement.message}. Mend that and use --resume"
+            )
 
 
 def best_trials(trials: list[Trial], count: int) -> list[Trial]:

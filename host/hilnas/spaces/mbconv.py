@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from hilnas.options import Options
 from hilnas.spaces.base import BlockSummary, Decision, Space, SpaceError
@@ -18,21 +18,21 @@ Activation = Literal["relu6", "hswish"]
 class MBConvOptions(Options):
     """Which choices there are. The lists of stages must be of one length."""
 
-    resolutions: list[float] = Field([0.75, 1.0], min_length=1)
+    resolutions: list[PositiveFloat] = Field([0.75, 1.0], min_length=1)
     """Input sizes, as shares of the task's own."""
-    stem_widths: list[int] = Field([8, 16], min_length=1)
+    stem_widths: list[PositiveInt] = Field([8, 16], min_length=1)
     """Channels of the first convolution."""
-    stem_strides: list[int] = Field([2], min_length=1)
+    stem_strides: list[PositiveInt] = Field([2], min_length=1)
     """Strides of the first convolution."""
-    stage_widths: list[list[int]] = Field([[8, 16, 24], [16, 24, 32], [32, 48, 64]])
+    stage_widths: list[list[PositiveInt]] = Field([[8, 16, 24], [16, 24, 32], [32, 48, 64]])
     """Output channels of each stage."""
-    stage_depths: list[list[int]] = Field([[1, 2], [1, 2, 3], [1, 2, 3]])
+    stage_depths: list[list[PositiveInt]] = Field([[1, 2], [1, 2, 3], [1, 2, 3]])
     """Numbers of blocks of each stage: the blocks beyond are skipped."""
-    stage_strides: list[int] = Field([1, 2, 2])
+    stage_strides: list[PositiveInt] = Field([1, 2, 2])
     """Stride of each stage's first block."""
     kernels: list[int] = Field([3, 5, 7], min_length=1)
     """Sides of the depthwise kernels."""
-    expansions: list[int] = Field([1, 3, 4, 6], min_length=1)
+    expansions: list[PositiveInt] = Field([1, 3, 4, 6], min_length=1)
     """Hidden channels of a block over its input channels."""
     squeeze_excite: list[bool] = Field([False, True], min_length=1)
     """Whether a block may have squeeze-excite (Hu et al. 2018)."""

@@ -9,13 +9,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from hilnas.store.codec import dump, load
 from hilnas.store.migrate import upgrade
 from hilnas.store.tables import events, measurements, searches
 from hilnas.trial import Measurement
+
+RECORD_FILE = "record.sqlite"
+"""Name of the record in a results folder."""
 
 
 class StoreError(RuntimeError):
@@ -35,6 +38,7 @@ class EventKind(StrEnum):
     FAILED = "failed"
     OBSERVED = "observed"
     WINNER_TRAINED = "winner_trained"
+    WINNER_MEASURED = "winner_measured"
     SESSION_STARTED = "session_started"
     SESSION_ENDED = "session_ended"
     SEARCH_FINISHED = "search_finished"
@@ -66,7 +70,7 @@ class SearchRow:
 class Record:
     """Opens (and, if it is new or older, migrates) a database and appends to it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | URL) -> None:
         self.url = url
         self._listeners: list[Callable[[Event], None]] = []
         self._engine = _engine(url)
@@ -75,8 +79,8 @@ class Record:
 
     @classmethod
     def in_folder(cls, folder: Path) -> "Record":
-        """Open the record of a results folder, `record.sqlite` in it."""
-        return cls(f"sqlite:///{folder / 'record.sqlite'}")
+        """Open the record of a results folder."""
+        return cls(URL.create("sqlite", database=str(folder / RECORD_FILE)))
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` after each event that this process appends, once it is durable."""
@@ -119,11 +123,19 @@ class Record:
         return True
 
     def append_measurement(
-        self, search_id: str, trial: int, measurement: Measurement, runtime_asked: str
+        self,
+        search_id: str,
+        trial: int,
+        measurement: Measurement,
+        runtime_asked: str,
+        kind: EventKind = EventKind.MEASURED,
     ) -> bool:
-        """Append a MEASURED event and keep the measurement, raw samples and all, in one transaction."""
+        """Append a MEASURED event (or another `kind`) and keep the measurement, raw samples and all.
+
+        Both happen in one transaction. False when the event is there already.
+        """
         happened = Event(
-            EventKind.MEASURED,
+            kind,
             trial,
             measurement.device_class,
             time.time(),
@@ -220,7 +232,7 @@ def _insert_event(connection: Connection, search_id: str, happened: Event) -> No
     )
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | URL) -> Engine:
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
 

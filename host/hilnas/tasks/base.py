@@ -6,12 +6,12 @@ worker processes by pickle, and each process reads the files once.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hilnas.options import Options
 from hilnas.tasks.split import CODES, assign_splits
@@ -87,6 +87,12 @@ class TaskOptions(Options):
     shift: int = Field(2, ge=0, le=16)
     """Augment by shifting up to this many pixels each way."""
 
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> "TaskOptions":
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share and test_share must leave something to train on")
+        return self
+
 
 class Task(ABC):
     """A data set with seeded splits. Derive and say how to `read` it."""
@@ -125,19 +131,10 @@ class Task(ABC):
         chosen = data.split == CODES[name]
         return Split(data.images[chosen], data.labels[chosen])
 
-    @cached_property
+    @property
     def normalisation(self) -> Normalisation:
         """Mean and standard deviation of the training pictures, channel by channel."""
-        images = self.split("train").images
-        whole = images.dtype == np.uint8
-        values = images.astype(np.float64)
-        mean, std = values.mean(axis=(0, 2, 3)), values.std(axis=(0, 2, 3))
-        return Normalisation(
-            tuple(float(v) for v in mean),
-            tuple(max(float(v), 1e-6) for v in std),
-            0.0 if whole else float(values.min()),
-            255.0 if whole else float(values.max()),
-        )
+        return _normalisation(self)
 
     @property
     def _data(self) -> Arrays:
@@ -170,10 +167,37 @@ def _load(task: Task) -> Arrays:
     )
     for name, code in CODES.items():
         if not np.any(codes == code):
-            raise TaskError(f"{task.name}: the {name} split is empty: {len(codes)} examples are too few")
+            raise TaskError(
+                f"{task.name}: the {name} split is empty: give it examples, or leave the split to us "
+                f"({len(codes)} examples, task.validation_share, task.test_share)"
+            )
     if len(np.unique(arrays.labels[codes == CODES["train"]])) < 2:
         raise TaskError(f"{task.name}: the training split holds one class only; a search needs at least two")
     return replace(arrays, split=codes)
+
+
+@lru_cache(maxsize=4)
+def _normalisation(task: Task) -> Normalisation:
+    """Compute a task's normalisation, once a process."""
+    images = task.split("train").images
+    whole = images.dtype == np.uint8
+    means, stds = zip(*(_moments(images[:, channel]) for channel in range(images.shape[1])), strict=True)
+    return Normalisation(
+        means,
+        tuple(max(std, 1e-6) for std in stds),
+        0.0 if whole else float(images.min()),
+        255.0 if whole else float(images.max()),
+    )
+
+
+def _moments(pixels: NDArray[Any]) -> tuple[float, float]:
+    """Return mean and standard deviation; of bytes by counting them, without a copy in floats."""
+    if pixels.dtype != np.uint8:
+        return float(pixels.mean(dtype=np.float64)), float(pixels.std(dtype=np.float64))
+    shares = np.bincount(pixels.ravel(), minlength=256) / pixels.size
+    levels = np.arange(256)
+    mean = float(shares @ levels)
+    return mean, float(np.sqrt(shares @ (levels - mean) ** 2))
 
 
 def check_arrays(arrays: Arrays, name: str) -> Arrays:

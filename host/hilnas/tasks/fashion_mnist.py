@@ -2,11 +2,13 @@
 
 import gzip
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
 from hilnas.tasks.split import CODES, OPEN
@@ -23,7 +25,7 @@ class FashionMnistOptions(TaskOptions):
 
     folder: Path = DEBIAN_FOLDER
     """Where the four IDX files are, gzipped or not; Debian's package dataset-fashion-mnist puts them there."""
-    validation_share: float = 0.1
+    validation_share: float = Field(0.1, gt=0, lt=1)
     flip: bool = True
 
 
@@ -57,7 +59,7 @@ def read_idx(folder: Path, stem: str, dimensions: int) -> NDArray[Any]:
             continue
         try:
             content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise TaskError(f"{path} cannot be read ({error}); install or copy it again") from error
         header = 4 + 4 * dimensions
         if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
-from hilnas.tasks.split import CODES
+from hilnas.tasks.split import CODES, OPEN
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -17,7 +17,7 @@ class ImageFolderOptions(TaskOptions):
     """Options of `image-folder`."""
 
     folder: Path
-    """Holds a folder for each class, or `train`, `validation` and `test` that do."""
+    """Holds a folder for each class, or `train`, `validation` (or `val`) and `test` that do."""
     size: int = Field(64, ge=8, le=512)
     """Side to which every picture is brought: the shorter side is scaled, the middle cut out."""
     colour: Literal["rgb", "grey"] = "rgb"
@@ -66,7 +66,8 @@ class ImageFolder(Task):
         try:
             with Image.open(path) as picture:
                 mode = "RGB" if self.options.colour == "rgb" else "L"
-                fitted = ImageOps.fit(picture.convert(mode), (side, side), Image.Resampling.BILINEAR)
+                upright = ImageOps.exif_transpose(picture)
+                fitted = ImageOps.fit(upright.convert(mode), (side, side), Image.Resampling.BILINEAR)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise TaskError(
                 f"image-folder: {path} cannot be read ({error}); mend it or take it out"
@@ -77,9 +78,12 @@ class ImageFolder(Task):
 
 def _official_parts(folder: Path) -> dict[Path, int]:
     """Folders of an official split with their codes, or the folder itself."""
-    if all((folder / name).is_dir() for name in CODES):
-        return {folder / name: code for name, code in CODES.items()}
-    return {folder: -1}
+    aliases = {name: name for name in CODES} | (
+        {} if (folder / "validation").is_dir() else {"validation": "val"}
+    )
+    if all((folder / name).is_dir() for name in aliases.values()):
+        return {folder / aliases[name]: code for name, code in CODES.items()}
+    return {folder: OPEN}
 
 
 def _subfolders(folder: Path) -> list[Path]:

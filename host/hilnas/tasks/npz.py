@@ -1,6 +1,7 @@
 """`npz`: any labelled pictures in a NumPy archive; log-mel pictures of sounds too."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,10 @@ class Npz(Task):
         try:
             with np.load(path, allow_pickle=False) as archive:
                 content = {key: archive[key] for key in archive.files if key in ("x", "y", "split", "labels")}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise TaskError(
                 f"npz: {path} cannot be read ({error}); is it a whole .npz of plain arrays?"
             ) from error
-        except Exception as error:  # zlib.error has no common base with the others
-            if type(error).__name__ != "error":
-                raise
-            raise TaskError(f"npz: {path} is torn ({error}); copy it again") from error
         for key in ("x", "y"):
             if key not in content:
                 raise TaskError(f'npz: {path} has no array "{key}"; it holds {sorted(content) or "nothing"}')

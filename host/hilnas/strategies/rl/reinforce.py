@@ -46,6 +46,7 @@ class Reinforce:
         )
         self.baseline: float | None = None
         self.scale = 0.0
+        self.lowest = INVALID_REWARD
         self.version = 0
         self._proposed: set[Architecture] = set()
 
@@ -64,7 +65,9 @@ class Reinforce:
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Take one step of the policy gradient on a group of trials."""
-        rewarded = [(trial, reward) for trial in trials if (reward := _reward(trial)) is not None]
+        scores = [trial.score.reward for trial in trials if trial.score is not None]
+        self.lowest = min([self.lowest, *scores])
+        rewarded = [(trial, reward) for trial in trials if (reward := self._reward(trial)) is not None]
         if not rewarded:
             return
         rewards = [reward for _, reward in rewarded]
@@ -90,9 +93,8 @@ class Reinforce:
         self.baseline = keep * baseline + (1 - keep) * mean
         return [(reward - baseline) / max(self.scale, 1e-6) for reward in rewards]
 
-
-def _reward(trial: Trial) -> float | None:
-    """Return what to learn from: nothing from a failed device, an explicit value from a bad candidate."""
-    if trial.status is TrialStatus.INVALID:
-        return INVALID_REWARD
-    return trial.score.reward if trial.score is not None else None
+    def _reward(self, trial: Trial) -> float | None:
+        """What to learn from: nothing from a failed device; a bad candidate is no better than any scored one."""
+        if trial.status is TrialStatus.INVALID:
+            return self.lowest
+        return trial.score.reward if trial.score is not None else None
