@@ -48,7 +48,7 @@ def start(folder, data, *kill):
     )  # fmt: skip
 
 
-def finish(process, timeout=300):
+def finish(process, timeout=900):
     """Wait for a driver; return its exit code and output."""
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err

@@ -19,7 +19,7 @@ QUICK = [
 ]  # fmt: skip
 
 
-def hilnas(*arguments, cwd=ROOT, timeout=300, **environment):
+def hilnas(*arguments, cwd=ROOT, timeout=900, **environment):
     return subprocess.run(
         [sys.executable, "-m", "hilnas", *map(str, arguments)],
         check=False, cwd=cwd, timeout=timeout, capture_output=True, text=True, env={**os.environ, **environment},
