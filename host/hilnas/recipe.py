@@ -77,6 +77,20 @@ class Recipe(Options):
     farm: FarmOptions = FarmOptions()
     final: FinalOptions = FinalOptions()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_names(cls, data: Any) -> Any:
+        """Let a section that only changes a setting keep the name that it has by default."""
+        if not isinstance(data, dict):
+            return data
+        defaults = {"space": "mbconv", "strategy": "rl", "estimator": "train", "executor": "local"}
+        named = {
+            key: {"name": name, **data[key]}
+            for key, name in defaults.items()
+            if isinstance(data.get(key), dict)
+        }
+        return {**data, **named}
+
     @model_validator(mode="after")
     def _objectives_fit(self) -> "Recipe":
         labels = [objective.label for objective in self.objective]

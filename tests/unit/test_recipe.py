@@ -72,6 +72,11 @@ def test_overrides():
     assert recipe.task.settings["size"] == 16
 
 
+def test_a_setting_of_a_section_that_is_not_there_keeps_its_default_name():
+    recipe = load_recipe(None, ["executor.workers=1"])
+    assert (recipe.executor.name, recipe.executor.settings) == ("local", {"workers": 1})
+
+
 @pytest.mark.parametrize(
     "override", ["trials", "=3", "objective.energy.target=3", "search.name.x=1", "objective.7=1"]
 )
