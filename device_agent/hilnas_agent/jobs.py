@@ -86,12 +86,16 @@ class Bench:
         raise FaultError(f"runtime {name or '(any)'} is not installed on this device; installed: {here}")
 
 
-def run(
-    ticket: Ticket,
-    bench: Bench,
-    take_worker: Callable[[str], Worker],
-    on_started: Callable[[], object],
-) -> tuple[wire.MeasureResult | None, Worker | None]:
+@dataclass(frozen=True)
+class Hands:
+    """How a job gets its worker, has the next job's started, and says that it is under way."""
+
+    take_worker: Callable[[str], Worker]
+    start_next: Callable[[], Worker | None]
+    on_started: Callable[[], object]
+
+
+def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult | None, Worker | None]:
     """Result of the job (None when cancelled) and the worker that the caller must close."""
     job = ticket.job
     result = wire.MeasureResult(
@@ -115,7 +119,7 @@ def run(
             result.fetch_ms = (time.perf_counter() - start) * 1000
         if held is None or ticket.is_cancelled():
             return None, None
-        worker, ended = _measure(ticket, offer, _spec(job, bench, held), take_worker, on_started)
+        worker, ended = _measure(ticket, offer, _spec(job, bench, held), hands)
         result.started_unix_ms = max(0, time.time_ns() // 1_000_000 - round(ended.seconds * 1000))
         _fill(result, ended.end, _deadline_ms(job))
     except (FaultError, FetchError, CacheError) as error:
@@ -135,23 +139,17 @@ class _Run:
     seconds: float
 
 
-def _measure(
-    ticket: Ticket,
-    offer: Offer,
-    spec: bytes,
-    take_worker: Callable[[str], Worker],
-    on_started: Callable[[], object],
-) -> tuple[Worker, _Run]:
+def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[Worker, _Run]:
     deadline_s = _deadline_ms(ticket.job) / 1000
     for last in (False, True):
         try:
-            worker = take_worker(offer.path)
+            worker = hands.take_worker(offer.path)
         except OSError as error:
             raise FaultError(f"no worker process could be started: {error}") from error
         ticket.on_cancel(worker.kill)
         start = time.perf_counter()
         try:
-            end = worker.run(spec, deadline_s, on_started)
+            end = worker.run(spec, deadline_s, hands.on_started, hands.start_next)
         except WorkerGoneError as error:
             worker.close()
             if last:

@@ -1,6 +1,7 @@
 """A worker process seen from the agent: started, handed one job, watched, ended."""
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -9,15 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from typing import IO
 
 from hilnas_agent.verdicts import Ended
+from hilnas_agent.worker import STAGES, TAKEN, WARMING
 
 _LARGEST_ANSWER = 2 << 20
 _STDERR_TAIL = 8 << 10
 _BLOCK = 1 << 16
-_HEAD = 1 + 4
-"""The byte that says the job is taken, and the length of the answer."""
+_LENGTH = 4
+_LONGEST_HOLD_S = 10.0
+"""How long a measurement waits for the next worker to be ready."""
 
 
 class WorkerGoneError(Exception):
@@ -71,52 +75,61 @@ class Worker:
         """False once it has ended."""
         return self._process.poll() is None
 
-    def run(self, job: bytes, deadline_s: float, on_taken: Callable[[], object]) -> Ended:
+    def run(
+        self,
+        job: bytes,
+        deadline_s: float,
+        on_taken: Callable[[], object],
+        start_next: "Callable[[], Worker | None]" = lambda: None,
+    ) -> Ended:
         """Hands the job over and waits for the answer, the end, or the deadline, sleeping all the while.
 
-        On an answer it returns at once; `close` ends what is left of the process.
+        `start_next` is called as the model warms up and may start the next job's worker; sampling
+        begins when that one is ready. On an answer `run` returns at once; `close` ends what is left of
+        the process.
         """
         stdin, stderr = self._process.stdin, self._process.stderr
         assert stdin is not None and stderr is not None
         try:
-            stdin.write(job)
-            stdin.close()
+            stdin.write(job + b"\n")
+            stdin.flush()
         except OSError as error:
             raise WorkerGoneError(self._gone(stderr.fileno())) from error
-        answer, words = bytearray(), bytearray()
-        taken = False
-        ends_at = time.monotonic() + deadline_s
+        answer, words = _Answer(), bytearray()
+        sources = {self._result, stderr.fileno()}
         poll = select.poll()
-        for fd in (self._result, stderr.fileno()):
+        for fd in sources:
             poll.register(fd, select.POLLIN)
-        open_fds = 2
-        while open_fds:
-            ready = poll.poll(max(0.0, ends_at - time.monotonic()) * 1000)
-            if not ready:
-                self.kill()
-                return Ended(timed_out=True, took_job=taken, stderr=_text(words))
-            for fd, _ in ready:
+        hold, ends_at = _Hold(poll, stdin), time.monotonic() + deadline_s
+        while sources:
+            patience_s = max(0.0, min(ends_at, hold.ends_at) - time.monotonic())
+            ready = {fd for fd, _ in poll.poll(patience_s * 1000)}
+            hold.look(ready)
+            for fd in sources.intersection(ready):
                 block = os.read(fd, _BLOCK)
                 if not block:
                     poll.unregister(fd)
-                    open_fds -= 1
+                    sources.remove(fd)
                 elif fd == self._result:
-                    answer += block
+                    reached = answer.add(block)
+                    if TAKEN in reached:
+                        on_taken()
+                    if WARMING in reached:
+                        hold.begin(start_next())
                 else:
                     words += block
                     del words[:-_STDERR_TAIL]
-            if answer and not taken:
-                taken = True
-                on_taken()
-            length = struct.unpack(">I", answer[1:_HEAD])[0] if len(answer) >= _HEAD else 0
-            if length > _LARGEST_ANSWER or len(answer) > _HEAD + _LARGEST_ANSWER:
+            if answer.overflowed:
                 self.kill()
                 return Ended(overflowed=True, took_job=True, stderr=_text(words))
-            if length and len(answer) >= _HEAD + length:
-                return Ended(bytes(answer[_HEAD : _HEAD + length]), took_job=True, stderr=_text(words))
+            if (content := answer.content()) is not None:
+                return Ended(content, took_job=True, stderr=_text(words))
+            if time.monotonic() >= ends_at:
+                self.kill()
+                return Ended(timed_out=True, took_job=answer.took_job, stderr=_text(words))
         # Both pipes are shut, so it is on its way out; the signal only reaches one that merely shut them.
         self.kill()
-        return Ended(took_job=taken, returncode=self._reap(), stderr=_text(words))
+        return Ended(took_job=answer.took_job, returncode=self._reap(), stderr=_text(words))
 
     def kill(self) -> None:
         """Ends the whole process group; does nothing once the worker has been reaped."""
@@ -150,6 +163,70 @@ class Worker:
         with self._lock:
             self._reaped = True
             return self._process.wait()
+
+
+class _Hold:
+    """Keeps a worker warming up until the next one waits (or has failed, or dawdles); then shuts its input."""
+
+    def __init__(self, poll: select.poll, stdin: IO[bytes]) -> None:
+        self._poll, self._stdin = poll, stdin
+        self._following = -1
+        self.ends_at = math.inf
+
+    def begin(self, following: Worker | None) -> None:
+        """Waits for that worker, or for none."""
+        self.ends_at = time.monotonic()
+        if following is None:
+            self._end()
+        else:
+            self.ends_at += _LONGEST_HOLD_S
+            self._following = following._result
+            self._poll.register(self._following, select.POLLIN)
+
+    def look(self, ready: Container[int]) -> None:
+        """Ends it when the other worker has been heard of, or its time is up."""
+        if self._following in ready or time.monotonic() >= self.ends_at:
+            self._end()
+
+    def _end(self) -> None:
+        if self._following >= 0:
+            self._poll.unregister(self._following)
+        self._following, self.ends_at = -1, math.inf
+        self._stdin.close()
+
+
+class _Answer:
+    """What a worker has written so far: the stages it reached, the length of its answer, the answer."""
+
+    def __init__(self) -> None:
+        self._stages, self._bytes = 0, bytearray()
+
+    def add(self, block: bytes) -> list[bytes]:
+        """Takes what was read; the stages reached by it."""
+        self._bytes += block
+        before = self._stages
+        while self._stages < len(STAGES) and self._bytes.startswith(STAGES[self._stages]):
+            del self._bytes[0]
+            self._stages += 1
+        return list(STAGES[before : self._stages])
+
+    @property
+    def took_job(self) -> bool:
+        """True once the job is in the worker's hands."""
+        return self._stages > STAGES.index(TAKEN)
+
+    @property
+    def overflowed(self) -> bool:
+        """True when there is more than any answer may have."""
+        return self._length() > _LARGEST_ANSWER or len(self._bytes) > _LENGTH + _LARGEST_ANSWER
+
+    def content(self) -> bytes | None:
+        """The answer once it is complete."""
+        end = _LENGTH + self._length()
+        return bytes(self._bytes[_LENGTH:end]) if end > _LENGTH and len(self._bytes) >= end else None
+
+    def _length(self) -> int:
+        return struct.unpack(">I", self._bytes[:_LENGTH])[0] if len(self._bytes) >= _LENGTH else 0
 
 
 def _text(words: bytearray) -> str:

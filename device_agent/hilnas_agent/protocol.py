@@ -54,20 +54,35 @@ class Timing:
     first_ns: int = 0
     warmup_runs: int = 0
     warmup_ns: int = 0
+    held_ns: int = 0
+    """Part of the warm-up that was longer than the settings ask."""
     sampling_ns: int = 0
     inner_loops: int = 1
     samples_ns: "array[int]" = field(default_factory=lambda: array("Q"))
 
 
-def measure(
-    invoke: Invoke, clock: Clock, settings: Settings, before_sampling: Callable[[], object] = lambda: None
-) -> Timing:
-    """Times inferences by the settings: first, warm-up, samples; `before_sampling` runs in between."""
+class Hooks:
+    """What a worker does between the parts of a measurement; by itself nothing."""
+
+    def warming(self) -> None:
+        """The first inference is done; the warm-up begins."""
+
+    def may_sample(self) -> bool:
+        """False while the device is not quiet yet: the warm-up goes on."""
+        return True
+
+    def sampling(self) -> None:
+        """The warm-up is done; sampling begins."""
+
+
+def measure(invoke: Invoke, clock: Clock, settings: Settings, hooks: Hooks) -> Timing:
+    """Times inferences by the settings: first, warm-up, samples."""
     start = clock()
     invoke()
     timing = Timing(first_ns=clock() - start)
-    fastest = _warm_up(invoke, clock, settings, timing)
-    before_sampling()
+    hooks.warming()
+    fastest = _warm_up(invoke, clock, settings, timing, hooks.may_sample)
+    hooks.sampling()
     start = clock()
     timing.inner_loops = _calibrate(invoke, clock, round(settings.min_sample_ms * _NS_PER_MS), fastest)
     _sample(invoke, clock, settings, timing)
@@ -75,18 +90,25 @@ def measure(
     return timing
 
 
-def _warm_up(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing) -> int:
-    """Infers until both the runs and the time are spent; the fastest inference seen, in ns."""
+def _warm_up(
+    invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, may_sample: Callable[[], bool]
+) -> int:
+    """Infers until the runs and the time are spent and sampling may begin; the fastest inference, in ns."""
     enough_ns = settings.warmup_ms * _NS_PER_MS
     fastest, runs = timing.first_ns, 0
     begin = last = clock()
-    while runs < settings.warmup_runs or last - begin < enough_ns:
+    warm_at = None
+    while True:
+        if runs >= settings.warmup_runs and last - begin >= enough_ns:
+            warm_at = last if warm_at is None else warm_at
+            if may_sample():
+                break
         invoke()
         now = clock()
         fastest = min(fastest, now - last)
         last = now
         runs += 1
-    timing.warmup_runs, timing.warmup_ns = runs, last - begin
+    timing.warmup_runs, timing.warmup_ns, timing.held_ns = runs, last - begin, last - warm_at
     return fastest
 
 

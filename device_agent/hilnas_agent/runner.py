@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from hilnas_agent import jobs
-from hilnas_agent.jobs import Bench, Ticket
+from hilnas_agent.jobs import Bench, Hands, Ticket
 from hilnas_agent.process import Worker
 from hilnas_protos.v1 import measurement_pb2 as wire
 
@@ -116,7 +116,8 @@ class Runner:
         _log.info("job %s attempt %d: model %s", job.job_id, job.attempt, job.model.sha256[:12])
         worker = None
         try:
-            result, worker = jobs.run(ticket, self._bench, self._take, lambda: self._started(job))
+            hands = Hands(self._take, self._prepare_spare, lambda: self._started(job))
+            result, worker = jobs.run(ticket, self._bench, hands)
             # The job is over before its result leaves: the answer may bring the same job again.
             with self._changed:
                 self._current = None
@@ -142,18 +143,19 @@ class Runner:
             spare.close()
         return Worker(runtime_path)
 
-    def _prepare_spare(self) -> None:
+    def _prepare_spare(self) -> Worker | None:
         if self._spare is not None and self._spare.alive():
-            return
+            return self._spare
         if self._spare is not None:
             self._spare.close()
             self._spare = None
         if not self._spare_path:
-            return
+            return None
         try:
             self._spare = Worker(self._spare_path)
         except OSError as error:
             _log.warning("no worker process could be started ahead of time: %s", error)
+        return self._spare
 
 
 def _fault(job: wire.MeasureJob, message: str) -> wire.MeasureResult:

@@ -1,17 +1,22 @@
 """A fresh process for one measurement: `python -m hilnas_agent.worker RESULT_FD PARENT_PID RUNTIME`.
 
-It imports NumPy and the runtime, then waits on its standard input for one job (JSON, to the end of
-the file), measures, answers on RESULT_FD and ends. Start-up is the dear part (0.2 s on a laptop, a
-second on a board), so the agent keeps one worker waiting at that point. What such a spare has in
-memory belongs to no measurement: the peak is reset before the model is loaded, and the baseline
-reported. An answer is `R` when the job is taken, four bytes of length, one line of JSON, and the
-raw samples as little-endian uint64, in ns.
+It imports NumPy and the runtime, then waits on its standard input for one job (a line of JSON),
+measures, answers on RESULT_FD and ends. Start-up is the dear part (0.2 s on a laptop, a second on a
+board), so the agent keeps one worker waiting at that point. What such a spare has in memory belongs
+to no measurement: the peak is reset before the model is loaded, and the baseline reported.
+
+While this worker warms its model up, the agent starts the next one, and shuts the standard input
+once that one waits as well: until then the warm-up goes on, so no sample is taken beside a start.
+
+An answer is a byte for each stage reached (READY, TAKEN, WARMING), four bytes of length, one line of
+JSON, and the raw samples as little-endian uint64, in ns.
 """
 
 import gc
 import json
 import os
 import resource
+import select
 import struct
 import sys
 import time
@@ -21,7 +26,8 @@ from typing import Any
 
 from hilnas_agent import conditions, limits, memory, protocol, runtimes, verdicts
 
-TAKEN = b"R"
+READY, TAKEN, WARMING = STAGES = (b"R", b"T", b"W")
+"""Stages of a worker: it waits for a job, it has the job, it has run the model once."""
 _IDENTIFIER = b"TFL3"
 _MS = 1e-6
 
@@ -44,7 +50,8 @@ def main(argv: list[str]) -> int:
     runtime, broken = _preload(path)
     gc.collect()
     gc.freeze()
-    text = sys.stdin.buffer.read()
+    os.write(result_fd, READY)
+    text = sys.stdin.buffer.readline().strip()
     if not text:
         return 0
     os.write(result_fd, TAKEN)
@@ -53,7 +60,7 @@ def main(argv: list[str]) -> int:
         if runtime is None:
             answer = {"verdict": "DEVICE_FAULT", "message": f"runtime {path} cannot be imported: {broken}"}
         else:
-            answer, samples = _measure(runtime, json.loads(text))
+            answer, samples = _measure(runtime, json.loads(text), _Hooks(result_fd))
     except _FaultError as error:
         answer = {"verdict": "DEVICE_FAULT", "message": str(error)}
     except _InvalidModelError as error:
@@ -67,6 +74,27 @@ def main(argv: list[str]) -> int:
     os._exit(0)
 
 
+class _Hooks(protocol.Hooks):
+    """Tells the agent of the warm-up, and counts the times that sampling had to stand aside."""
+
+    def __init__(self, result_fd: int) -> None:
+        self._result_fd, self._switches = result_fd, 0
+
+    def warming(self) -> None:
+        os.write(self._result_fd, WARMING)
+
+    def may_sample(self) -> bool:
+        # Nothing follows the job on standard input, so what can be read is its end.
+        return bool(select.select([sys.stdin], [], [], 0)[0])
+
+    def sampling(self) -> None:
+        self._switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+    def involuntary_switches(self) -> int:
+        """Context switches against this process's will since sampling began."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - self._switches
+
+
 def _preload(path: str) -> tuple[runtimes.Runtime | None, str]:
     try:
         runtime = runtimes.resolve(path)
@@ -77,7 +105,7 @@ def _preload(path: str) -> tuple[runtimes.Runtime | None, str]:
     return runtime, ""
 
 
-def _measure(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _measure(runtime: runtimes.Runtime, spec: dict[str, Any], hooks: _Hooks) -> tuple[dict[str, Any], bytes]:
     settings = protocol.Settings(**spec["protocol"])
     if spec["cpus"]:
         try:
@@ -102,19 +130,13 @@ def _measure(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str,
     except Exception as error:  # noqa: BLE001 - a runtime may raise anything
         return _failed(error, loading=True), b""
 
-    switches = 0
-
-    def mark() -> None:
-        nonlocal switches
-        switches = _involuntary_switches()
-
     memory.reset_peak()
     gc.disable()
     try:
-        timing = protocol.measure(model.invoke, time.perf_counter_ns, settings, mark)
+        timing = protocol.measure(model.invoke, time.perf_counter_ns, settings, hooks)
     except Exception as error:  # noqa: BLE001
         return _failed(error, loading=False), b""
-    switches = _involuntary_switches() - switches
+    switches = hooks.involuntary_switches()
     after = conditions.read()
     run_peak_kib = memory.peak_kib()
     answer = _judge(timing, settings, spec["input_seed"])
@@ -133,7 +155,7 @@ def _measure(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str,
         "load_average": before.load_average,
         "involuntary_switches": switches,
     }
-    spent_ns = load_ns + timing.first_ns + timing.warmup_ns + timing.sampling_ns
+    spent_ns = load_ns + timing.first_ns + timing.warmup_ns - timing.held_ns + timing.sampling_ns
     answer["measuring_ms"] = spent_ns * _MS
     loops = timing.inner_loops
     raw = [round(sample / loops) for sample in timing.samples_ns]
@@ -172,10 +194,6 @@ def _check_file(path: Path) -> None:
         raise _FaultError(f"cannot read the cached model {path}: {error.strerror}") from error
     if len(head) < 8 or head[4:] != _IDENTIFIER:
         raise _InvalidModelError("no TFLite model: the identifier TFL3 is missing at byte 4")
-
-
-def _involuntary_switches() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 if __name__ == "__main__":

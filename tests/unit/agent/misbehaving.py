@@ -58,6 +58,16 @@ class HangHavingShutItsPipes(_Base):
         time.sleep(3600)
 
 
+class SlowImport(_Base):
+    def preload(self):
+        time.sleep(2)
+
+
+class DeadImport(_Base):
+    def preload(self):
+        os._exit(1)
+
+
 class NoImport(_Base):
     def preload(self):
         raise ImportError("libmissing.so: cannot open shared object file")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hilnas_agent.protocol import Settings, measure
+from hilnas_agent.protocol import Hooks, Settings, measure
 
 MS = 1_000_000
 SETTINGS = Settings(
@@ -27,8 +27,8 @@ class Bench:
         self.now += self.cost_ns if self.runs else self.first_ns
         self.runs += 1
 
-    def measure(self, settings, **more):
-        return measure(self.invoke, self.clock, settings, **more)
+    def measure(self, settings, hooks=None):
+        return measure(self.invoke, self.clock, settings, hooks or Hooks())
 
 
 def test_the_first_inference_is_timed_apart():
@@ -71,17 +71,43 @@ def test_the_least_samples_hold_beyond_the_longest_sampling_but_no_more():
     assert len(Bench(10 * MS).measure(capped).samples_ns) == 10
 
 
-def test_the_mark_falls_between_warm_up_and_sampling():
+class Noted(Hooks):
+    """Notes how many inferences each hook came after; sampling may begin after `quiet_after` of them."""
+
+    def __init__(self, bench, quiet_after=0):
+        self.bench, self.quiet_after = bench, quiet_after
+
+    def warming(self):
+        self.warming_after = self.bench.runs
+
+    def may_sample(self):
+        return self.bench.runs >= self.quiet_after
+
+    def sampling(self):
+        self.sampling_after = self.bench.runs
+
+
+def test_the_hooks_come_after_the_first_inference_and_after_the_warm_up():
     bench = Bench(10 * MS)
-    seen = []
-    timing = bench.measure(SETTINGS, before_sampling=lambda: seen.append(bench.runs))
-    assert seen == [1 + timing.warmup_runs]
-    assert bench.runs == seen[0] + len(timing.samples_ns)
+    hooks = Noted(bench)
+    timing = bench.measure(SETTINGS, hooks)
+    assert hooks.warming_after == 1
+    assert hooks.sampling_after == 1 + timing.warmup_runs == 21
+    assert bench.runs == hooks.sampling_after + len(timing.samples_ns)
+    assert timing.held_ns == 0
+
+
+def test_the_warm_up_goes_on_until_the_device_is_quiet():
+    bench = Bench(10 * MS)
+    timing = bench.measure(SETTINGS, Noted(bench, quiet_after=51))
+    assert timing.warmup_runs == 50
+    assert timing.held_ns == 30 * 10 * MS
+    assert timing.warmup_ns == 50 * 10 * MS
 
 
 def test_an_error_of_the_model_comes_through():
     with pytest.raises(RuntimeError, match="boom"):
-        measure(lambda: (_ for _ in ()).throw(RuntimeError("boom")), lambda: 0, SETTINGS)
+        measure(lambda: (_ for _ in ()).throw(RuntimeError("boom")), lambda: 0, SETTINGS, Hooks())
 
 
 @pytest.mark.parametrize(

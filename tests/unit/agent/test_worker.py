@@ -218,6 +218,51 @@ def test_a_kill_from_another_thread_ends_the_wait(tmp_path):
     assert time.monotonic() - start < 30
 
 
+class Following:
+    """Starts the next worker when asked to, as the agent does."""
+
+    def __init__(self, path):
+        self.path, self.worker, self.asked_at = path, None, 0.0
+
+    def start(self):
+        self.asked_at = time.monotonic()
+        self.worker = Worker(self.path) if self.path else None
+        return self.worker
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize(
+    ("path", "least_s"), [(MISBEHAVE + "SlowImport", 2.0), (MISBEHAVE + "DeadImport", 0.0), ("", 0.0)]
+)
+def test_sampling_waits_for_the_next_worker_but_not_for_one_that_fails(path, least_s, tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(tiny_models.good())
+    following, worker = Following(path), Worker(OFFERS[0].path)
+    ended = worker.run(spec(model), 20.0, lambda: None, following.start)
+    took_s = time.monotonic() - following.asked_at
+    worker.close()
+    answer = json.loads(ended.payload.partition(b"\n")[0])
+    assert answer["verdict"] in {"TRUSTED", "UNSTABLE"}
+    assert least_s <= took_s < 9
+    assert answer["measuring_ms"] < 1900, "the time that it was held is none of measuring"
+    if following.worker is not None:
+        following.worker.close()
+
+
+@both_runtimes
+def test_the_next_worker_measures_as_well(path, tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(tiny_models.good())
+    worker = Worker(path)
+    for _ in range(3):
+        following = Following(path)
+        ended = worker.run(spec(model), 20.0, lambda: None, following.start)
+        worker.close()
+        worker = following.worker
+        assert json.loads(ended.payload.partition(b"\n")[0])["verdict"] in {"TRUSTED", "UNSTABLE"}
+    worker.close()
+
+
 def test_a_worker_sees_no_directory_of_its_callers_choice():
     worker = Worker(OFFERS[0].path)
     assert wait_until(lambda: f"{sys.executable} -P -m" in command_line(worker.pid))
