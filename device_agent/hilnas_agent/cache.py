@@ -158,8 +158,12 @@ class ModelCache:
                 fd = _open_locked(part)
             if fd is None:
                 raise CacheError(f"{part} is locked by another process; give this agent its own --cache-dir")
-            self._make_room(size_bytes, keep=part)
-            return Partial(part, final, fd, size_bytes)
+            try:
+                self._make_room(size_bytes, keep=part)
+                return Partial(part, final, fd, size_bytes)
+            except BaseException:
+                os.close(fd)
+                raise
         except OSError as error:
             raise _disk_error(error, self.root, size_bytes) from error
 

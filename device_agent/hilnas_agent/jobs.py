@@ -156,6 +156,9 @@ def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[W
                 raise FaultError(f"no worker process stays alive: {error}") from error
             _log.info("the waiting worker was gone (%s); starting another", error)
             continue
+        except BaseException:
+            worker.close()
+            raise
         return worker, _Run(end, time.perf_counter() - start)
     raise AssertionError("unreachable")
 
@@ -218,7 +221,7 @@ def _fill(result: wire.MeasureResult, ended: verdicts.Ended, deadline_ms: int) -
             filled.memory.CopyFrom(wire.Memory(**answer["memory"]))
             filled.conditions.CopyFrom(wire.Conditions(**answer["conditions"]))
             filled.runtime.delegate = answer["delegate"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         # The model runs in the worker's own memory, so a bad one can spoil the answer too.
         result.verdict, result.message = wire.VERDICT_CRASHED, f"the worker's answer makes no sense: {error}"
         return

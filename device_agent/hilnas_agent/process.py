@@ -100,8 +100,10 @@ class Worker:
         poll = select.poll()
         for fd in sources:
             poll.register(fd, select.POLLIN)
-        hold, ends_at = _Hold(poll, stdin), time.monotonic() + deadline_s
+        hold, starts_at = _Hold(poll, stdin), time.monotonic()
         while sources:
+            # Waiting for the next worker is none of this job's doing, so its deadline moves on.
+            ends_at = starts_at + deadline_s + hold.lasted_s()
             patience_s = max(0.0, min(ends_at, hold.ends_at) - time.monotonic())
             ready = {fd for fd, _ in poll.poll(patience_s * 1000)}
             hold.look(ready)
@@ -124,7 +126,7 @@ class Worker:
                 return Ended(overflowed=True, took_job=True, stderr=_text(words))
             if (content := answer.content()) is not None:
                 return Ended(content, took_job=True, stderr=_text(words))
-            if time.monotonic() >= ends_at:
+            if time.monotonic() >= starts_at + deadline_s + hold.lasted_s():
                 self.kill()
                 return Ended(timed_out=True, took_job=answer.took_job, stderr=_text(words))
         # Both pipes are shut, so it is on its way out; the signal only reaches one that merely shut them.
@@ -171,11 +173,12 @@ class _Hold:
     def __init__(self, poll: select.poll, stdin: IO[bytes]) -> None:
         self._poll, self._stdin = poll, stdin
         self._following = -1
+        self._began, self._lasted_s = math.nan, 0.0
         self.ends_at = math.inf
 
     def begin(self, following: Worker | None) -> None:
         """Waits for that worker, or for none."""
-        self.ends_at = time.monotonic()
+        self._began = self.ends_at = time.monotonic()
         if following is None:
             self._end()
         else:
@@ -188,7 +191,12 @@ class _Hold:
         if self._following in ready or time.monotonic() >= self.ends_at:
             self._end()
 
+    def lasted_s(self) -> float:
+        """How long it has lasted so far."""
+        return time.monotonic() - self._began if self.ends_at < math.inf else self._lasted_s
+
     def _end(self) -> None:
+        self._lasted_s = time.monotonic() - self._began
         if self._following >= 0:
             self._poll.unregister(self._following)
         self._following, self.ends_at = -1, math.inf

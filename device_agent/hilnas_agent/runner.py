@@ -1,7 +1,9 @@
 """The thread that takes jobs one at a time, and keeps a worker waiting for the next."""
 
 import logging
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -13,6 +15,8 @@ from hilnas_protos.v1 import measurement_pb2 as wire
 _log = logging.getLogger(__name__)
 
 MOST_WAITING = 4
+_BACK_TO_BACK_S = 1.0
+"""A job that comes so soon after the last result is one of a stream, and its successor will be, too."""
 _JOIN_S = 2.0
 
 
@@ -34,6 +38,7 @@ class Runner:
         self._waiting: deque[Ticket] = deque()
         self._current: Ticket | None = None
         self._stopping = False
+        self._delivered = -math.inf
         self._spare: Worker | None = None
         self._spare_path = bench.offers[0].path if bench.offers else ""
         # Workers end with this thread (see `die_with_parent`), so it lives as long as the agent.
@@ -116,7 +121,7 @@ class Runner:
         _log.info("job %s attempt %d: model %s", job.job_id, job.attempt, job.model.sha256[:12])
         worker = None
         try:
-            hands = Hands(self._take, self._prepare_spare, lambda: self._started(job))
+            hands = Hands(self._take, lambda: self._start_next(ticket), lambda: self._started(job))
             result, worker = jobs.run(ticket, self._bench, hands)
             # The job is over before its result leaves: the answer may bring the same job again.
             with self._changed:
@@ -124,6 +129,7 @@ class Runner:
             if result is not None:
                 _log.info("job %s: %s %s", job.job_id, wire.Verdict.Name(result.verdict)[8:], result.message)
                 self._deliver(result)
+                self._delivered = time.perf_counter()
         except Exception as error:  # noqa: BLE001
             # An error of the agent's own must cost one job, not the thread that all others need.
             _log.exception("job %s failed inside the agent", job.job_id)
@@ -142,6 +148,15 @@ class Runner:
                 return spare
             spare.close()
         return Worker(runtime_path)
+
+    def _start_next(self, ticket: Ticket) -> Worker | None:
+        """The next job's worker, started beside a job's warm-up where jobs come back to back.
+
+        Elsewhere it starts after the result, when nothing waits for it.
+        """
+        if self._waiting or ticket.arrived - self._delivered < _BACK_TO_BACK_S:
+            return self._prepare_spare()
+        return None
 
     def _prepare_spare(self) -> Worker | None:
         if self._spare is not None and self._spare.alive():

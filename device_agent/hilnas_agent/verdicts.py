@@ -47,7 +47,7 @@ def of_end(ended: Ended, deadline_ms: int) -> tuple[str, str]:
     """Verdict and message for a worker that ended without an answer."""
     last = _last_words(ended.stderr)
     if ended.timed_out:
-        return "TIMEOUT", f"no result within {deadline_ms} ms"
+        return "TIMEOUT", f"no result within {deadline_ms} ms (measurement.deadline_s of the recipe)"
     if ended.overflowed:
         return "CRASHED", "the worker's answer is larger than an answer may be"
     if not ended.took_job:

@@ -234,19 +234,34 @@ def pareto_front(objectives: Sequence[Objective], trials: Iterable[Trial]) -> li
 def hypervolume(points: Iterable[Sequence[float]], reference: Sequence[float]) -> float:
     """Return the volume that `points` (losses, less is better) dominate up to `reference`, exactly.
 
-    By slicing the last objective (HSO, While et al. 2006); meant for a few objectives.
+    WFG: each point adds its box, less what the points after it share with that box (While et al. 2012).
     """
-    inside = sorted({tuple(p) for p in points if all(v < r for v, r in zip(p, reference, strict=True))})
-    if not inside:
-        return 0.0
+    inside = {tuple(p) for p in points if all(v < r for v, r in zip(p, reference, strict=True))}
+    return _volume(_undominated(inside), reference)
+
+
+def _volume(front: list[tuple[float, ...]], reference: Sequence[float]) -> float:
+    """Hypervolume of points of which none dominates another, sorted."""
     if len(reference) == 1:
-        return float(reference[0] - inside[0][0])
-    levels = sorted({point[-1] for point in inside})
+        return float(reference[0] - front[0][0]) if front else 0.0
+    if len(reference) == 2:
+        ceilings = [reference[1], *(second for _, second in front)]
+        return float(sum((reference[0] - p[0]) * (c - p[1]) for p, c in zip(front, ceilings, strict=False)))
     volume = 0.0
-    for level, following in zip(levels, [*levels[1:], reference[-1]], strict=True):
-        slab = [point[:-1] for point in inside if point[-1] <= level]
-        volume += (following - level) * hypervolume(slab, reference[:-1])
+    for place, point in enumerate(front):
+        shared = {tuple(map(max, point, other)) for other in front[place + 1 :]}
+        box = math.prod(r - v for v, r in zip(point, reference, strict=True))
+        volume += box - _volume(_undominated(shared), reference)
     return volume
+
+
+def _undominated(points: Iterable[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Return the distinct points that no other one dominates, sorted."""
+    front: list[tuple[float, ...]] = []
+    for point in sorted(points):  # whatever dominates a point comes before it
+        if not any(_dominates(other, point) for other in front):
+            front.append(point)
+    return front
 
 
 def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) -> float:

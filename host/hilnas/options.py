@@ -14,9 +14,9 @@ class OptionsError(ValueError):
 
 
 class Options(BaseModel):
-    """Base of every group of options: immutable, and an unknown key is an error."""
+    """Base of every group of options: immutable; an unknown key is an error, and so is an endless number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ def find(axis: Axis, name: str) -> Any:
         module_name, _, attribute = name.partition(":")
         try:
             return getattr(import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
+        except (ImportError, AttributeError, ValueError) as error:
             raise OptionsError(
                 f'cannot load "{name}": {error}; is its package installed in this environment?'
             ) from error

@@ -21,7 +21,7 @@ QUICKSTART = "quickstart"
 class SearchOptions(Options):
     """`[search]`: how much to search, and how it overlaps."""
 
-    name: str = Field("search", min_length=1, max_length=100, pattern=r"^[\w.+-]+$")
+    name: str = Field("search", min_length=1, max_length=100, pattern=r"^\w[\w.+-]*$")
     """Names the results folder."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Fixes proposals, splits and training."""
@@ -116,7 +116,7 @@ def load_recipe(source: str | None, overrides: Sequence[str] = (), seed: int | N
     for override in overrides:
         _override(data, override)
     if seed is not None:
-        data.setdefault("search", {})["seed"] = seed
+        _override(data, f"search.seed={seed}")
     return check_recipe(data)
 
 

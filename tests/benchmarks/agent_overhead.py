@@ -1,6 +1,6 @@
 """What an agent costs its device: memory, time to be ready, time a job takes beyond measuring.
 
-    python tests/benchmarks/agent_overhead.py [--jobs 20]
+    python -m tests.benchmarks.agent_overhead [--jobs 20]
 
 Three ways to start a worker, side by side in each round: waiting (the agent's own, with a pause
 between jobs), back to back (the next job arrives with the last result, so its worker has had no time

@@ -1,6 +1,6 @@
 """Seconds a model and int8 error: hilnas.export against litert-torch + ai-edge-quantizer.
 
-    python tests/benchmarks/export_speed.py --peer-python PEER/bin/python
+    python -m tests.benchmarks.export_speed --peer-python PEER/bin/python
 
 Five networks, trained a little on digits so that errors are those of real weights. Both exporters get
 the same weights and the same 32 calibration images; both write full int8 with int8 input and output

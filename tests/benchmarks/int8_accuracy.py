@@ -1,7 +1,7 @@
 """Does a trained candidate keep its accuracy in int8? Validation accuracy of the int8 file less the float module's.
 
-python tests/benchmarks/int8_accuracy.py                          # trains 12 candidates of each task
-python tests/benchmarks/int8_accuracy.py --results runs/quickstart runs/fashion-mnist
+python -m tests.benchmarks.int8_accuracy                          # trains 12 candidates of each task
+python -m tests.benchmarks.int8_accuracy --results runs/quickstart runs/fashion-mnist
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """What overlapping saves: a 24-trial search against the same trials done one after the other.
 
-    python tests/benchmarks/pipeline.py [--trials 24]
+    python -m tests.benchmarks.pipeline [--trials 24]
 
 Both searches draw the same architectures (strategy random, one seed) and do the same work on them. One
-after the other: one trial under way, one worker. `--quiet-off` leaves training running while this
+after the other: one trial under way, one worker. The third run (`farm.quiet=false`) leaves training running while this
 machine measures itself, which is faster and less true; a board elsewhere has it for free.
 """
 

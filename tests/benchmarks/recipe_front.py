@@ -1,8 +1,8 @@
 """Where a recipe's winner lies beside MobileNetV2 0.25 and a plain three-layer CNN, trained and measured alike.
 
-    python tests/benchmarks/recipe_front.py fashion-mnist                      # runs the recipe first
-    python tests/benchmarks/recipe_front.py fashion-mnist --results runs/fashion-mnist
-    python tests/benchmarks/recipe_front.py keyword-spotting --set task.path=clips.npz
+    python -m tests.benchmarks.recipe_front fashion-mnist                      # runs the recipe first
+    python -m tests.benchmarks.recipe_front fashion-mnist --results runs/fashion-mnist
+    python -m tests.benchmarks.recipe_front keyword-spotting --set task.path=clips.npz
 
 The two baselines get the recipe's own final training, the same export, the same agent and protocol;
 the winner's file is measured again between them, so that all figures are of one hour.

@@ -241,6 +241,25 @@ def test_jobs_wait_in_order_and_one_too_many_is_refused(host, agent):
     assert_still_good(host)
 
 
+LONG = wire.MeasurementProtocol(
+    warmup_runs=3, warmup_ms=5, min_samples=100, min_sample_ms=0.2, min_sampling_ms=2000, max_sampling_ms=2000,
+    confidence=0.95, bootstrap_resamples=500, max_half_width=0.05,
+)  # fmt: skip
+
+
+def test_the_next_worker_starts_beside_a_measurement_only_where_jobs_come_back_to_back(host, agent):
+    artifact = host.add(tiny_models.good())
+    assert wait_until(lambda: len(agent.workers()) == 1)
+    for name, workers in (("after a pause", 1), ("at once", 2)):
+        job = host.job(artifact, name)
+        job.protocol.CopyFrom(LONG)
+        host.submit(job)
+        assert host.started.get(timeout=30).job_id == name
+        time.sleep(1.0)
+        assert len(agent.workers()) == workers
+        assert host.result().job_id == name
+
+
 def test_a_result_survives_the_hosts_restart(host, agent):
     epoch = host.stream.hello.session_epoch
     limits = wire.WorkerLimits(deadline_ms=1500)

@@ -1,5 +1,6 @@
 """The command line as a person meets it."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -127,6 +128,7 @@ def test_export_of_a_saved_architecture_and_weights(finished, tmp_path):
         (["run", "keyword-spotting", "--set", "task.path=nowhere.npz"], 1, "nowhere.npz"),
         (["run", "--resume"], 2, "no search"),
         (["run", "--set", "farm.local_agent=false"], 1, "HILNAS_TOKEN"),
+        (["run", "--set", "farm.devices=2"], 1, "HILNAS_TOKEN"),
         (["run", "--set", "measurement.runtime=onnx"], 1, "ai-edge-litert, tflite-runtime"),
         (["report", "."], 1, "record.sqlite"),
         (["export", "none.json"], 2, "none.json"),
@@ -137,6 +139,17 @@ def test_mistakes_are_one_message_and_an_exit_code(arguments, code, message, tmp
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_inside_a_group_is_told_by_itself(monkeypatch, capsys):
+    module = importlib.import_module("hilnas.cli.app")
+
+    def fail(**_):
+        raise ExceptionGroup("unhandled errors", [ExceptionGroup("more", [OSError("the disk is full")])])
+
+    monkeypatch.setattr(module, "app", fail)
+    assert module.main() == 1
+    assert capsys.readouterr().err == "hilnas: the disk is full\n"
 
 
 def test_a_refused_start_leaves_the_folder_free(tmp_path):

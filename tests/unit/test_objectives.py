@@ -170,6 +170,26 @@ def test_hypervolume_counts_the_cells_it_covers(cloud):
     assert hypervolume(cloud, reference) == covered
 
 
+@given(st.lists(st.tuples(*[st.integers(0, 3)] * 5), min_size=1, max_size=12))
+@settings(max_examples=40, deadline=None)
+def test_hypervolume_of_five_objectives(cloud):
+    covered = sum(
+        any(all(p <= c for p, c in zip(point, cell, strict=True)) for point in cloud)
+        for cell in itertools.product(range(3), repeat=5)
+    )
+    assert hypervolume(cloud, (3,) * 5) == covered
+
+
+def test_hypervolume_of_a_large_front_of_many_objectives():
+    """Slicing without pruning takes many minutes here."""
+    rng = np.random.default_rng(0)
+    cloud = np.abs(rng.normal(size=(120, 5)))
+    cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)  # on a sphere: none dominates another
+    cells = rng.random((20_000, 5))
+    covered = (cloud[None] <= cells[:, None]).all(2).any(1).mean()
+    assert hypervolume(cloud.tolist(), (1.0,) * 5) == pytest.approx(covered, abs=0.02)
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), min_size=1, max_size=10))
 @settings(max_examples=80, deadline=None)
 def test_front_is_what_nothing_beats(pairs):

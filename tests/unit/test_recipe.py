@@ -41,6 +41,10 @@ def test_a_minimal_recipe_has_sensible_defaults(tmp_path):
         (MINIMAL + '[strategy]\nname = "rl"\nentropi = 1\n', r'strategy\.entropi.*"entropy"'),
         (MINIMAL + '[estimator]\nname = "no.such:Thing"\n', "is its package installed"),
         (MINIMAL + "[search]\ntrials = 0\n", r"search\.trials"),
+        (MINIMAL + "[search]\nhours = inf\n", r"search\.hours.*finite"),
+        (MINIMAL + "[search]\nname = '..'\n", r"search\.name"),
+        (MINIMAL + '[strategy]\nname = ":x"\n', 'cannot load ":x"'),
+        (MINIMAL + '[space]\nname = "mbconv"\nstage_depths = [[], [1], [1]]\n', r"stage_depths\.0"),
         (MINIMAL + "[search]\ngroup = 9\nin_flight = 8\n", "group 9 must not exceed in_flight 8"),
         (MINIMAL + '[farm]\nlisten = "0.0.0.0:1"\n', "ssh -R"),
         (MINIMAL + '[farm]\nlisten = "somewhere"\n', "an address and a port"),
@@ -83,3 +87,8 @@ def test_a_setting_of_a_section_that_is_not_there_keeps_its_default_name():
 def test_bad_overrides_are_named(override):
     with pytest.raises(OptionsError, match="set"):
         load_recipe(None, [override])
+
+
+def test_a_seed_needs_a_table_to_go_into():
+    with pytest.raises(OptionsError, match='nothing can be set below "search"'):
+        load_recipe(None, ["search=5"], 1)

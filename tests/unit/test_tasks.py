@@ -145,6 +145,8 @@ def bad_npz(case, tmp_path):
         "tiny": lambda: npz_with(tmp_path, x=x[:, :4, :4], y=y),
         "pickled": lambda: npz_with(tmp_path, x=np.array([{}] * 60, dtype=object), y=y),
         "names": lambda: npz_with(tmp_path, x=x, y=y, labels=np.array(["one"])),
+        "one name": lambda: npz_with(tmp_path, x=x, y=y, labels=np.array("one")),
+        "ids": lambda: npz_with(tmp_path, x=x, y=y + 2**40),
     }[case]()
 
 
@@ -164,6 +166,8 @@ def bad_npz(case, tmp_path):
         ("tiny", "too small"),
         ("pickled", "plain arrays"),
         ("names", "names 1 classes"),
+        ("one name", "names 1 classes"),
+        ("ids", "number the classes from 0"),
     ],
 )
 def test_bad_npz_is_a_clear_error(case, message, tmp_path):
@@ -179,6 +183,30 @@ def test_torn_npz_is_a_clear_error(tmp_path):
         (tmp_path / "a.npz").write_bytes(content)
         with pytest.raises(TaskError, match=r"a\.npz"):
             _ = Npz(NpzOptions(path=tmp_path / "a.npz")).normalisation
+
+
+def test_an_npy_file_is_a_clear_error(tmp_path):
+    np.save(tmp_path / "a.npy", pictures()[0])
+    with pytest.raises(TaskError, match="a single array; save it with"):
+        _ = Npz(NpzOptions(path=tmp_path / "a.npy")).normalisation
+
+
+def test_an_npz_with_flipped_bytes_is_read_or_refused(tmp_path):
+    x, y = pictures()
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    whole = bytearray((tmp_path / "a.npz").read_bytes())
+    refused, generator = 0, np.random.default_rng(0)
+    # The archive's directory, where a flip can lead anywhere.
+    places = range(len(whole) - 140, len(whole))
+    for place in places:
+        torn = bytearray(whole)
+        torn[place] ^= int(generator.integers(1, 256))
+        (tmp_path / "a.npz").write_bytes(torn)
+        try:
+            Npz(NpzOptions(path=tmp_path / "a.npz")).read()
+        except TaskError:
+            refused += 1
+    assert refused
 
 
 def test_missing_files_say_what_to_set(tmp_path):

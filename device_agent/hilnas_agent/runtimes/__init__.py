@@ -82,8 +82,8 @@ def discover(extra: Iterable[str] = ()) -> tuple[list[Offer], list[str]]:
             reason = runtime.problem()
             if reason is None and runtime.name not in offers:
                 offers[runtime.name] = Offer(runtime.name, runtime.version(), runtime.xnnpack_int8, path)
-        except (ImportError, ValueError, TypeError, AttributeError) as error:
-            reason = f"{path}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever a package does when it is imported
+            reason = f"{path}: {type(error).__name__}: {error}"
         if reason is not None:
             reasons.append(reason)
     ordered = sorted(offers.values(), key=lambda offer: _position(offer, asked))

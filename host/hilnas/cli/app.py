@@ -124,10 +124,13 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        code = _exit_code(error)
+        cause = error
+        while isinstance(cause, ExceptionGroup):
+            cause = cause.exceptions[0]
+        code = _exit_code(cause)
         if code is None:
             raise
-        print(f"hilnas: {error}", file=sys.stderr)
+        print(f"hilnas: {cause}", file=sys.stderr)
         return code
     return 0
 
@@ -136,8 +139,6 @@ def _exit_code(error: Exception) -> int | None:
     """Return 2 for what was asked wrongly, 1 for what went wrong, None for a defect of ours."""
     from hilnas.options import OptionsError
 
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
     if isinstance(error, OptionsError):
         return 2
     names = {"TaskError", "SpaceError", "SearchError", "StoreError", "FarmError", "ExportError"}

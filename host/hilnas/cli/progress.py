@@ -40,6 +40,10 @@ class Progress:
         """Take the run to be shown."""
         self.run = run
 
+    def say(self, text: str) -> None:
+        """Print a line above what is drawn."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def listen(self, event: Event) -> None:
         """Take an event of the record; off a terminal, the end of a trial is a line."""
         run = self.run

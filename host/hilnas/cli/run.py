@@ -18,6 +18,7 @@ from hilnas.store import RECORD_FILE
 
 RUNS = Path("runs")
 """Where results go that are not given a folder."""
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_command(
@@ -36,8 +37,16 @@ def run_command(
     async def main() -> dict[str, Any] | None:
         task = asyncio.ensure_future(run_search(recipe, folder, resume, progress.show, progress.listen))
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+
+        def stop() -> None:
+            progress.say("Stopping. Once more ends it at once; --resume goes on from there, too.")
+            for number in _STOPPING:
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_DFL)
+            task.cancel()
+
+        for number in _STOPPING:
+            loop.add_signal_handler(number, stop)
         try:
             return await task
         except asyncio.CancelledError:
@@ -101,7 +110,7 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         soft_wrap=True,
     )
     console.print(
-        f"Results: {folder}/result.json, report.html, model.tflite",
+        f"Results: {folder}/result.json, report.html" + (", model.tflite" if best else ""),
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -139,7 +148,7 @@ def _latency(row: Mapping[str, Any]) -> str:
 
 
 def _default_folder(name: str, resume: bool) -> Path:
-    """Return runs/NAME, or the next free runs/NAME-2 …; with `resume`, the newest there is."""
+    """Return runs/NAME, or the next free runs/NAME-2 …; with `resume`, the one that was used last."""
     numbered = [RUNS / name, *(RUNS / f"{name}-{number}" for number in range(2, 10_000))]
     taken = [folder for folder in numbered if (folder / RECORD_FILE).exists()]
     if not resume:
@@ -148,4 +157,4 @@ def _default_folder(name: str, resume: bool) -> Path:
         raise OptionsError(
             f"there is no search in {RUNS / name} to resume: leave --resume out, or give --out"
         )
-    return taken[-1]
+    return max(taken, key=lambda folder: (folder / RECORD_FILE).stat().st_mtime)

@@ -4,11 +4,12 @@ import asyncio
 import os
 import secrets
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hilnas.executors import Executor
 from hilnas.farm import Farm
@@ -19,6 +20,7 @@ from hilnas.options import OptionsError
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe, check_recipe
 from hilnas.report.results import write_results
+from hilnas.search.context import SearchContext
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.setup import SearchError, Setup, make_setup, make_task, task_facts
@@ -26,6 +28,8 @@ from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.lock import exclusive
 from hilnas.versions import versions
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -71,7 +75,7 @@ async def run_search(
         record = open_record() if (folder / RECORD_FILE).exists() else None
         search = _known(record, recipe, resume, folder, history) if record is not None else None
         run.phase = f"reading {recipe.task.name}"
-        task = await asyncio.to_thread(make_task, recipe)
+        task = await _in_thread(lambda: make_task(recipe))
         models, weights = model_files(folder)
         async with _machinery(run, models) as (farm, executor, devices, agent):
             run.farm = farm
@@ -90,19 +94,41 @@ async def run_search(
             }
             record.append(search.id, EventKind.SESSION_STARTED, key=session, payload=facts)
             try:
-                loop = run.loop = SearchLoop(setup, search.id, record, models, farm, executor, history)
+                context = SearchContext(setup, search.id, record, history, models, weights, farm, executor)
+                loop = run.loop = SearchLoop(context)
                 _one_thread()
                 run.phase = "searching"
                 await _unless_agent_fails(loop.run(), agent)
                 run.phase = "training the winner"
-                winners = Winners(setup, search.id, record, models, weights, farm, executor, history)
-                await _unless_agent_fails(winners.run(), agent)
+                await _unless_agent_fails(Winners(context).run(), agent)
                 record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
             finally:
                 record.append(search.id, EventKind.SESSION_ENDED, key=session)
                 run.phase = "writing results"
                 results = write_results(record, search, folder)
         return results
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    """Await a function in a thread that nobody waits for once this is cancelled (`to_thread` would)."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(setter: Callable[[Any], None], value: Any) -> None:
+        if not future.done():
+            setter(value)
+
+    def work() -> None:
+        outcome: tuple[Callable[[Any], None], Any]
+        try:
+            outcome = (future.set_result, function())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the future is awaited
+            outcome = (future.set_exception, error)
+        with suppress(RuntimeError):  # the loop is gone
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=work, name="reading", daemon=True).start()
+    return await future
 
 
 def _recipe_data(recipe: Recipe) -> dict[str, Any]:
@@ -173,7 +199,7 @@ async def _machinery(
     """Start farm, server, local agent and executor; end them all, whatever happens."""
     recipe, folder = run.recipe, run.folder
     token = os.environ.get("HILNAS_TOKEN", "")
-    if not token and not recipe.farm.local_agent:
+    if not token and not (recipe.farm.local_agent and recipe.farm.devices == 1):
         raise SearchError(
             "agents of other machines need a token: set HILNAS_TOKEN in this environment and in that of "
             "each hilnas-agent (deploy/README.md)"

@@ -114,6 +114,8 @@ class Farm:
         if device.session is not None:
             device.session.end("a newer connection of this device took over")
         device.facts, device.session = facts, session
+        for stale in set(running) - {device.job_id}:
+            session.send(agent_pb2.ConnectResponse(cancel_job=agent_pb2.CancelJob(job_id=stale)))
         job = self.jobs.get(device.job_id)
         if job is not None and job.id not in running:
             self._later(LATE_RESULT_S, job, job.fence, f"{facts.name} came back without the job")
@@ -156,6 +158,7 @@ class Farm:
         elif value.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY) and not job.crashed:
             # Somebody else may have killed the worker: a candidate is blamed by its second crash.
             job.crashed = True
+            job.attempt = min(job.attempt, MAX_ATTEMPTS - 1)
             self._fault(job, f"{name}: {value.message}", value)
         else:
             self._finish(job, value)

@@ -64,13 +64,13 @@ class MeasurementOptions(Options):
     min_sampling_ms: int = Field(400, ge=0, le=3_600_000)
     """Time spent sampling, at least."""
     max_sampling_ms: int = Field(10_000, ge=100, le=3_600_000)
-    """Time spent sampling, at most."""
+    """Time spent on more than `min_samples`, at most: it caps `min_sampling_ms`."""
     bootstrap_resamples: int = Field(1000, ge=100, le=1_000_000)
     """Resamples behind the interval."""
     max_half_width: float = Field(0.05, gt=0)
     """Half-width of the interval over the median, beyond which a figure is UNSTABLE."""
     deadline_s: float = Field(60, gt=0, le=86_400)
-    """Execution time of a worker, at most."""
+    """Execution time of a worker, at most; a model of t seconds needs more than 100 t."""
     address_space_mib: int = Field(0, ge=0, le=2**24)
     """Address space of a worker, at most; 0 leaves it to the agent."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hilnas.export import check_int8
 from hilnas.objectives import Objective, front_hypervolume, pareto_front
 from hilnas.recipe import check_recipe
 from hilnas.report.card import model_card
@@ -39,25 +40,28 @@ def write_results(record: Record, search: SearchRow, folder: Path) -> dict[str, 
     history = rebuild(record.events(search.id))
     results = results_of(search, history)
     best = results["best"]
+    content, missing = None, None
+    if best is not None:
+        try:
+            content = ModelFiles(folder / "models").get(best["model_sha256"])
+            # The figures of the file that ships: a candidate's own are those of its first export.
+            facts = check_int8(content)
+            best |= {"model_bytes": facts.bytes, "macs": facts.macs, "parameters": facts.parameters}
+        except (OSError, ValueError) as error:
+            missing = error
     write_atomically(folder / "result.json", json.dumps(results, indent=1, allow_nan=False).encode())
     write_atomically(folder / "report.html", page(results).encode())
-    if best is not None:
-        content = _model(folder, best["model_sha256"])
+    if missing is not None:
+        raise StoreError(
+            f"the best model is missing or torn ({missing}): put it back from a copy of {folder}; "
+            "result.json and report.html are written without it"
+        ) from missing
+    if best is not None and content is not None:
         write_atomically(folder / "model.tflite", content)
         write_atomically(folder / "model_card.md", model_card(results, content).encode())
         architecture = {"space": best["space"], "decisions": best["decisions"]}
         write_atomically(folder / "architecture.json", json.dumps(architecture, indent=1).encode())
     return results
-
-
-def _model(folder: Path, sha256: str) -> bytes:
-    try:
-        return ModelFiles(folder / "models").get(sha256)
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"the best model is missing or torn ({error}): put it back from a copy of {folder}; "
-            "result.json and report.html are written without it"
-        ) from error
 
 
 def results_of(search: SearchRow, history: History) -> dict[str, Any]:
@@ -194,6 +198,7 @@ def _best(space: Any, history: History, classes: Sequence[str]) -> dict[str, Any
         return None
     trial = ranked[0]
     row = {**trial_row(trial, classes), "space": trial.architecture.space}
+    row["measured_macs"] = row["macs"]
     row["model_sha256"] = row["trained_model_sha256"] or row["model_sha256"]
     for winner in history.winners:
         if winner.trial == trial.number:
@@ -201,7 +206,7 @@ def _best(space: Any, history: History, classes: Sequence[str]) -> dict[str, Any
             figures = (
                 _device_figures(_ordered(winner.measurements, classes)[0]) if winner.measurements else {}
             )
-            row = {**row, **final, **figures, "final": True}
+            row = {**row, **final, **figures, "measured_macs": final["macs"], "final": True}
     row["blocks"] = [
         {"name": b.name, "kind": b.kind, "output": list(b.output), "details": dict(b.details)}
         for b in space.describe(trial.architecture)
@@ -217,11 +222,13 @@ def _busy_fraction(history: History, wall_s: float, devices: int) -> float | Non
     """Share of the time that devices spent on jobs."""
     if wall_s <= 0 or devices == 0:
         return None
-    measured: Sequence[Measurement] = [
+    measured = [
         *(m for trial in history.trials for m in trial.measurements),
         *(m for winner in history.winners for m in winner.measurements),
     ]
-    return min(1.0, sum(m.device_ms for m in measured) / 1000 / wall_s / devices)
+    # Trials of one model share its measurement, which took the device's time once.
+    once = {(m.device, m.started_unix_ms, m.model_sha256): m.device_ms for m in measured}
+    return min(1.0, sum(once.values()) / 1000 / wall_s / devices)
 
 
 def front_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -29,6 +29,8 @@ class Winner:
     measurements: tuple[Measurement, ...]
     weights_sha256: str
     seconds: float
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """[final] of the recipe it was trained by."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class History:
                 self.observed = int(payload["through"])
                 self.observations.append((len(self.trials), self.observed))
             case EventKind.WINNER_TRAINED:
-                self.winners.append(load(Winner, payload))
+                winner = load(Winner, payload)
+                self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]
             case EventKind.WINNER_MEASURED:
                 self._measured(event.trial, load(Measurement, payload))
             case EventKind.SEARCH_FINISHED:

@@ -1,23 +1,22 @@
 """The life of one trial: export, measurement, estimate, score; each step recorded, none done twice."""
 
 import asyncio
+import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
-from hilnas.executors import Executor, WorkerDiedError
+from hilnas.executors import WorkerDiedError
 from hilnas.export.errors import ExportError
-from hilnas.farm import Farm
-from hilnas.objectives import broken_limit, has_limits_before_training, score
-from hilnas.search.measuring import measure_once
-from hilnas.search.setup import Setup
+from hilnas.objectives import broken_limit, figure_of, has_limits_before_training, score
+from hilnas.search.context import SearchContext
 from hilnas.search.work import estimate_architecture, export_provisional
 from hilnas.spaces import SpaceError
-from hilnas.store import EventKind, ModelFiles, Record
+from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.tasks import TaskError
 from hilnas.tasks.training import TrainingError
-from hilnas.trial import MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Trial, Verdict
+from hilnas.trial import MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Verdict
 
 T = TypeVar("T")
 
@@ -31,28 +30,12 @@ class _Failed(Exception):  # noqa: N818
 
 
 class Lifecycle:
-    """Takes trials of one search from proposal to their end.
+    """Takes trials of one search from proposal to their end; what the record holds is not done again."""
 
-    `trials` are the search's, as the record has them; what is there already is not done again.
-    """
-
-    def __init__(
-        self,
-        setup: Setup,
-        search_id: str,
-        record: Record,
-        models: ModelFiles,
-        farm: Farm,
-        executor: Executor,
-        trials: Sequence[Trial],
-    ) -> None:
-        self.setup = setup
-        self.search_id = search_id
-        self.record = record
-        self.models = models
-        self.farm = farm
-        self.executor = executor
-        self.trials = trials
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._setup = context.setup
+        self._trials = context.history.trials
         self.stages: dict[int, str] = {}
         """What each trial under way is at."""
         self._one_at_a_time: defaultdict[Architecture, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -62,7 +45,7 @@ class Lifecycle:
         try:
             await self._export(number)
             self._check_limits(number)
-            if has_limits_before_training(self.setup.objectives):
+            if has_limits_before_training(self._setup.objectives):
                 await self._measure(number)  # cheap before dear: what breaks a limit is not trained
                 self._check_limits(number)
                 await self._estimate(number)
@@ -71,58 +54,61 @@ class Lifecycle:
                     group.create_task(self._measure(number))
                     group.create_task(self._estimate(number))
             self._check_limits(number)
-            result = score(self.setup.objectives, self.trials[number])
+            result = score(self._setup.objectives, self._trials[number])
             self._append(number, EventKind.SCORED, payload=dump(result))
         except* _Invalid as reasons:
             self._append(number, EventKind.INVALID, payload={"reason": _first(reasons)})
         except* _Failed as reasons:
-            if not self.trials[number].final:
+            if not self._trials[number].final:
                 self._append(number, EventKind.FAILED, payload={"reason": _first(reasons)})
         finally:
             self.stages.pop(number, None)
 
     async def _export(self, number: int) -> None:
-        trial = self.trials[number]
-        if trial.model is not None and self.models.path(trial.model.sha256).exists():
+        trial = self._trials[number]
+        if trial.model is not None and self._context.models.path(trial.model.sha256).exists():
             return
         self.stages[number] = "export"
         (content, facts), seconds = await self._work(
-            export_provisional, trial.architecture, self.setup.space, self.setup.task, urgent=True
+            export_provisional, trial.architecture, self._setup.space, self._setup.task, urgent=True
         )
-        model = ModelFacts(self.models.put(content), facts.bytes, facts.macs, facts.parameters)
+        model = ModelFacts(self._context.models.put(content), facts.bytes, facts.macs, facts.parameters)
         self._append(number, EventKind.EXPORTED, payload={"model": dump(model), "seconds": seconds})
+        del self.stages[number]
 
     async def _measure(self, number: int) -> None:
         async with asyncio.TaskGroup() as group:
-            for device_class in self.setup.device_classes:
+            for device_class in self._setup.device_classes:
                 group.create_task(self._measure_on(number, device_class))
 
     async def _measure_on(self, number: int, device_class: str) -> None:
-        trial = self.trials[number]
-        if any(m.device_class == device_class for m in trial.measurements):
-            self._judge(next(m for m in trial.measurements if m.device_class == device_class))
+        trial = self._trials[number]
+        known = next((m for m in trial.measurements if m.device_class == device_class), None)
+        if known is not None:
+            self._judge(number, known)
             return
         assert trial.model is not None
-        measurement = await measure_once(
-            self.record,
-            self.farm,
-            self.search_id,
-            number,
-            trial.model.sha256,
-            device_class,
-            EventKind.MEASURED,
+        self.stages.setdefault(number, "measure")
+        measurement = await self._context.measure_once(
+            number, trial.model.sha256, device_class, EventKind.MEASURED
         )
         if measurement.verdict is Verdict.DEVICE_FAULT:
             raise _Failed(f"{measurement.verdict} on {measurement.device}: {measurement.message}")
-        self._judge(measurement)
+        self._judge(number, measurement)
 
-    @staticmethod
-    def _judge(measurement: Measurement) -> None:
+    def _judge(self, number: int, measurement: Measurement) -> None:
         if measurement.verdict in MODEL_FAULTS:
             raise _Invalid(f"{measurement.verdict} on {measurement.device}: {measurement.message}")
+        for objective in self._setup.objectives:
+            asked = objective.device_class == measurement.device_class
+            if asked and figure_of(objective, self._trials[number]) is None:
+                raise _Failed(
+                    f"{measurement.device} told no {objective.quantity.replace('_', ' ')}: "
+                    "its kernel or its agent cannot; take the objective out, or the device"
+                )
 
     async def _estimate(self, number: int) -> None:
-        trial = self.trials[number]
+        trial = self._trials[number]
         if trial.estimate is not None:
             return
         self.stages[number] = "train"
@@ -135,21 +121,26 @@ class Lifecycle:
 
     def _known_estimate(self, architecture: Architecture) -> Estimate | None:
         """A strategy may propose one architecture twice; it is trained once."""
-        twins = (t for t in self.trials if t.estimate is not None and t.architecture == architecture)
+        twins = (t for t in self._trials if t.estimate is not None and t.architecture == architecture)
         return next((twin.estimate for twin in twins), None)
 
     async def _estimate_anew(self, number: int) -> tuple[Estimate, float]:
-        setup = self.setup
+        setup = self._setup
         (estimate, content), seconds = await self._work(
             estimate_architecture,
             setup.estimator,
-            self.trials[number].architecture,
+            self._trials[number].architecture,
             setup.space,
             setup.task,
             setup.seed,
         )
+        if not (0 <= estimate.accuracy <= 1 and 0 <= estimate.accuracy_se < math.inf):
+            raise _Failed(
+                f"estimator {estimate.estimator} gave an accuracy of {estimate.accuracy} ± "
+                f"{estimate.accuracy_se}, which is no share of anything"
+            )
         if content is not None:
-            self.models.put(content)
+            self._context.models.put(content)
         return estimate, seconds
 
     async def _work(
@@ -157,7 +148,7 @@ class Lifecycle:
     ) -> tuple[T, float]:
         """Run in a worker; what comes back is the function's own value and the seconds it took."""
         try:
-            return await self.executor.run(function, *arguments, urgent=urgent)
+            return await self._context.executor.run(function, *arguments, urgent=urgent)
         except (ExportError, TrainingError) as error:
             raise _Invalid(f"{type(error).__name__}: {error}") from error
         except WorkerDiedError as error:
@@ -168,12 +159,12 @@ class Lifecycle:
             raise _Failed(f"{type(error).__name__}: {error}; see workers.log") from error
 
     def _check_limits(self, number: int) -> None:
-        reason = broken_limit(self.setup.objectives, self.trials[number])
+        reason = broken_limit(self._setup.objectives, self._trials[number])
         if reason is not None:
             raise _Invalid(reason)
 
     def _append(self, number: int, kind: EventKind, payload: dict[str, object]) -> None:
-        self.record.append(self.search_id, kind, number, payload=payload)
+        self._context.append(kind, number, payload=payload)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> str:

@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from hilnas.executors import Executor
-from hilnas.farm import Farm
-from hilnas.search.history import History
+from hilnas.search.context import SearchContext
 from hilnas.search.lifecycle import Lifecycle
 from hilnas.search.replay import pending, replay
 from hilnas.search.schedule import observed_before
-from hilnas.search.setup import SearchError, Setup
-from hilnas.store import EventKind, ModelFiles, Record
+from hilnas.search.setup import SearchError
+from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.trial import TrialStatus
 
@@ -22,28 +20,18 @@ MIN_FAILED = 8
 
 
 class SearchLoop:
-    """One search, from its record's end on. `history` must be fed every event of the record.
+    """One search, from its record's end on.
 
     The last trials are left unobserved: a search that is given more trials later goes on as one that
     had them from the start.
     """
 
-    def __init__(
-        self,
-        setup: Setup,
-        search_id: str,
-        record: Record,
-        models: ModelFiles,
-        farm: Farm,
-        executor: Executor,
-        history: History,
-    ) -> None:
-        self.setup = setup
-        self.search_id = search_id
-        self.record = record
-        self.history = history
-        self.lifecycle = Lifecycle(setup, search_id, record, models, farm, executor, history.trials)
-        self._strategy = setup.new_strategy()
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._options = context.setup.recipe.search
+        self.history = history = context.history
+        self.lifecycle = Lifecycle(context)
+        self._strategy = context.setup.new_strategy()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._started = time.monotonic()
         self._spent_before_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
@@ -76,7 +64,7 @@ class SearchLoop:
         return sum(trial.status is not TrialStatus.FAILED for trial in self.history.trials)
 
     def _may_propose(self) -> bool:
-        options = self.setup.recipe.search
+        options = self._options
         number = len(self.history.trials)
         if self.counted >= options.trials:
             return False
@@ -87,23 +75,21 @@ class SearchLoop:
         return all(trial.final for trial in self.history.trials[:due])
 
     def _propose(self) -> None:
-        options = self.setup.recipe.search
+        options = self._options
         number = len(self.history.trials)
         self._observe_through(observed_before(number, options.in_flight, options.group))
         proposal = self._strategy.propose(pending(self.history.trials[self.history.observed :]))
-        self.record.append(self.search_id, EventKind.PROPOSED, number, payload=dump(proposal))
+        self._context.append(EventKind.PROPOSED, number, payload=dump(proposal))
         self._launch(number)
 
     def _observe_through(self, end: int) -> None:
         """Let the strategy learn from the trials up to `end`, group by group, each recorded before."""
-        group = self.setup.recipe.search.group
+        group = self._options.group
         while self.history.observed < end:
             start = self.history.observed
             through = min(start + group, end)
             trials = self.history.trials[start:through]
-            self.record.append(
-                self.search_id, EventKind.OBSERVED, key=str(through), payload={"through": through}
-            )
+            self._context.append(EventKind.OBSERVED, key=str(through), payload={"through": through})
             self._strategy.observe(trials)
 
     def _launch(self, number: int) -> None:

@@ -2,46 +2,36 @@
 
 import asyncio
 
-from hilnas.executors import Executor, WorkerDiedError
+from hilnas.executors import WorkerDiedError
 from hilnas.export.errors import ExportError
-from hilnas.farm import Farm
-from hilnas.search.history import History, Winner
-from hilnas.search.measuring import measure_once
-from hilnas.search.setup import SearchError, Setup
+from hilnas.search.context import SearchContext
+from hilnas.search.history import Winner
+from hilnas.search.setup import SearchError
 from hilnas.search.work import train_winner
-from hilnas.store import EventKind, ModelFiles, Record
+from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.tasks.training import TrainingError
 from hilnas.trial import FIGURE_VERDICTS, ModelFacts, Trial, TrialStatus
 
 
 class Winners:
-    """Retrains the `final.top` best trials; what the record holds of it already is not done again."""
+    """Retrains the `final.top` best trials; what the record holds of it already is not done again.
 
-    def __init__(
-        self,
-        setup: Setup,
-        search_id: str,
-        record: Record,
-        models: ModelFiles,
-        weights: ModelFiles,
-        farm: Farm,
-        executor: Executor,
-        history: History,
-    ) -> None:
-        self.setup = setup
-        self.search_id = search_id
-        self.record = record
-        self.models = models
-        self.weights = weights
-        self.farm = farm
-        self.executor = executor
-        self.history = history
+    A change of [final] is a reason to train anew: the later winner of a trial replaces the earlier one.
+    """
+
+    def __init__(self, context: SearchContext) -> None:
+        self._context = context
+        self._setup = context.setup
+        self._history = context.history
+        self._training = context.setup.recipe.final.model_dump(mode="json", exclude={"top"})
+        # A winner that is trained anew, in a later session, has events of its own.
+        self._session = str(len(self._history.sessions))
 
     async def run(self) -> None:
         """Train and measure all winners. SearchError, after the others are cancelled, when one cannot be."""
-        chosen = best_trials(self.history.trials, self.setup.recipe.final.top)
-        threads = max(1, self.executor.slots // max(1, len(chosen)))
+        chosen = best_trials(self._history.trials, self._setup.recipe.final.top)
+        threads = max(1, self._context.executor.slots // max(1, len(chosen)))
         try:
             async with asyncio.TaskGroup() as group:
                 for trial in chosen:
@@ -56,17 +46,18 @@ class Winners:
             winner = self._recorded(trial.number)
         assert winner is not None
         measured = {measurement.device_class for measurement in winner.measurements}
-        for device_class in self.setup.device_classes:
+        for device_class in self._setup.device_classes:
             if device_class not in measured:
                 await self._measure(winner, device_class)
 
     def _recorded(self, trial: int) -> Winner | None:
-        return next((winner for winner in self.history.winners if winner.trial == trial), None)
+        found = (w for w in self._history.winners if w.trial == trial and w.training == self._training)
+        return next(found, None)
 
     async def _train(self, trial: Trial, threads: int) -> None:
-        setup = self.setup
+        setup = self._setup
         try:
-            (content, facts, accuracies, state), seconds = await self.executor.run(
+            (content, facts, accuracies, state), seconds = await self._context.executor.run(
                 train_winner,
                 trial.architecture,
                 setup.space,
@@ -80,19 +71,19 @@ class Winners:
                 f"the winner, trial {trial.number}, could not be retrained: {error}. "
                 "Change [final] and use --resume"
             ) from error
-        model = ModelFacts(self.models.put(content), facts.bytes, facts.macs, facts.parameters)
-        winner = Winner(trial.number, model, accuracies, (), self.weights.put(state), seconds)
-        self.record.append(self.search_id, EventKind.WINNER_TRAINED, trial.number, payload=dump(winner))
+        model = ModelFacts(self._context.models.put(content), facts.bytes, facts.macs, facts.parameters)
+        winner = Winner(
+            trial.number, model, accuracies, (), self._context.weights.put(state), seconds, self._training
+        )
+        self._context.append(EventKind.WINNER_TRAINED, trial.number, self._session, dump(winner))
 
     async def _measure(self, winner: Winner, device_class: str) -> None:
-        measurement = await measure_once(
-            self.record,
-            self.farm,
-            self.search_id,
+        measurement = await self._context.measure_once(
             winner.trial,
             winner.model.sha256,
             device_class,
             EventKind.WINNER_MEASURED,
+            key=f"{device_class} {self._session}",
         )
         if measurement.verdict not in FIGURE_VERDICTS:
             raise SearchError(

@@ -1,6 +1,6 @@
 """`mbconv`: inverted bottlenecks as in MobileNetV2 (Sandler et al. 2018) and V3 (Howard et al. 2019)."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Activation = Literal["relu6", "hswish"]
+Numbers = Annotated[list[PositiveInt], Field(min_length=1)]
 
 
 class MBConvOptions(Options):
@@ -24,9 +25,9 @@ class MBConvOptions(Options):
     """Channels of the first convolution."""
     stem_strides: list[PositiveInt] = Field([2], min_length=1)
     """Strides of the first convolution."""
-    stage_widths: list[list[PositiveInt]] = Field([[8, 16, 24], [16, 24, 32], [32, 48, 64]])
+    stage_widths: list[Numbers] = Field([[8, 16, 24], [16, 24, 32], [32, 48, 64]])
     """Output channels of each stage."""
-    stage_depths: list[list[PositiveInt]] = Field([[1, 2], [1, 2, 3], [1, 2, 3]])
+    stage_depths: list[Numbers] = Field([[1, 2], [1, 2, 3], [1, 2, 3]])
     """Numbers of blocks of each stage: the blocks beyond are skipped."""
     stage_strides: list[PositiveInt] = Field([1, 2, 2])
     """Stride of each stage's first block."""

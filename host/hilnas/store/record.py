@@ -129,18 +129,15 @@ class Record:
         measurement: Measurement,
         runtime_asked: str,
         kind: EventKind = EventKind.MEASURED,
+        key: str | None = None,
     ) -> bool:
         """Append a MEASURED event (or another `kind`) and keep the measurement, raw samples and all.
 
-        Both happen in one transaction. False when the event is there already.
+        Both happen in one transaction; the event's key is the device class when left out. False when the
+        event is there already.
         """
-        happened = Event(
-            kind,
-            trial,
-            measurement.device_class,
-            time.time(),
-            dump(without_samples(measurement)),
-        )
+        key = measurement.device_class if key is None else key
+        happened = Event(kind, trial, key, time.time(), dump(without_samples(measurement)))
         asked = _asked(measurement, runtime_asked)
         try:
             with self._begin() as connection:

@@ -38,7 +38,7 @@ class FashionMnist(Task):
     def read(self) -> Arrays:
         """Read the four files. TaskError says how to get them."""
         assert isinstance(self.options, FashionMnistOptions)
-        folder = self.options.folder
+        folder = self.options.folder.expanduser()
         if not folder.is_dir():
             raise TaskError(
                 f"fashion-mnist: {folder} is not a folder; on Debian `apt install dataset-fashion-mnist`, "

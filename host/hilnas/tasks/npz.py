@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from hilnas.tasks.base import Arrays, Task, TaskError, TaskOptions
 from hilnas.tasks.split import CODES
 
+_KEYS = ("x", "y", "split", "labels")
+
 
 class NpzOptions(TaskOptions):
     """Options of `npz`."""
@@ -32,12 +34,16 @@ class Npz(Task):
         if not path.is_file():
             raise TaskError(f"npz: there is no file {path}; set task.path to the archive")
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                content = {key: archive[key] for key in archive.files if key in ("x", "y", "split", "labels")}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            archive = np.load(path, allow_pickle=False)
+            if whole := isinstance(archive, np.lib.npyio.NpzFile):
+                with archive:
+                    content = {key: archive[key] for key in archive.files if key in _KEYS}
+        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise TaskError(
                 f"npz: {path} cannot be read ({error}); is it a whole .npz of plain arrays?"
             ) from error
+        if not whole:
+            raise TaskError(f"npz: {path} is a single array; save it with np.savez(path, x=..., y=...)")
         for key in ("x", "y"):
             if key not in content:
                 raise TaskError(f'npz: {path} has no array "{key}"; it holds {sorted(content) or "nothing"}')
@@ -59,8 +65,12 @@ def _arrays(content: dict[str, NDArray[Any]], path: Path) -> Arrays:
         if split.shape != labels.shape or not np.isin(split, list(CODES.values())).all():
             raise TaskError(f'npz: "split" of {path} must be [N] of 0 (train), 1 (validation), 2 (test)')
         split = split.astype(np.int8)
+    if labels.max() >= len(labels):
+        raise TaskError(
+            f'npz: "y" of {path} goes up to {labels.max()} with {len(labels)} examples; number the classes from 0'
+        )
     count = int(labels.max()) + 1 if labels.min() >= 0 else 0
-    names = tuple(str(name) for name in content["labels"]) if "labels" in content else ()
+    names = tuple(str(name) for name in content["labels"].reshape(-1)) if "labels" in content else ()
     if names and len(names) < count:
         raise TaskError(f'npz: "labels" of {path} names {len(names)} classes, "y" has {count}')
     return Arrays(

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -201,3 +202,16 @@ def test_strangers_in_the_directory_are_left_alone(cache):
     (cache.root / "epoch").write_text("5" * 900)
     put(cache, b"x" * 900)
     assert (cache.root / "epoch").exists()
+
+
+def test_a_transfer_that_finds_no_room_leaves_nothing_open(tmp_path):
+    cache = ModelCache(tmp_path, 100)
+    digest = put(cache, b"a" * 80)
+    held = cache.hold(digest, 80)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(CacheError, match="no room"):
+            cache.begin(digest_of(b"b" * 50), 50)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    held.close()
+    put(cache, b"b" * 50)

@@ -249,6 +249,17 @@ def test_sampling_waits_for_the_next_worker_but_not_for_one_that_fails(path, lea
         following.worker.close()
 
 
+@pytest.mark.usefixtures("reachable")
+def test_the_next_workers_start_is_not_in_the_deadline(tmp_path):
+    model = tmp_path / "model"
+    model.write_bytes(tiny_models.good())
+    following, worker = Following(MISBEHAVE + "SlowImport"), Worker(OFFERS[0].path)
+    ended = worker.run(spec(model), 1.5, lambda: None, following.start)
+    worker.close()
+    following.worker.close()
+    assert ended.payload is not None
+
+
 @both_runtimes
 def test_the_next_worker_measures_as_well(path, tmp_path):
     model = tmp_path / "model"

@@ -1,0 +1,53 @@
+"""What every step of a search works with, and the two things that every step does: record and measure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hilnas.executors import Executor
+from hilnas.farm import Farm
+from hilnas.search.history import History
+from hilnas.search.setup import Setup
+from hilnas.store import EventKind, ModelFiles, Record
+from hilnas.trial import FIGURE_VERDICTS, MODEL_FAULTS, Measurement
+
+
+@dataclass(frozen=True)
+class SearchContext:
+    """One search's parts, record and means."""
+
+    setup: Setup
+    search_id: str
+    record: Record
+    history: History
+    """Fed every event of the record as it is appended."""
+    models: ModelFiles
+    weights: ModelFiles
+    farm: Farm
+    executor: Executor
+
+    def append(
+        self, kind: EventKind, trial: int = -1, key: str = "", payload: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append an event of this search to the record."""
+        self.record.append(self.search_id, kind, trial, key, payload)
+
+    async def measure_once(
+        self, trial: int, model_sha256: str, device_class: str, kind: EventKind, key: str | None = None
+    ) -> Measurement:
+        """Return what a device class says of a stored model, from the record or anew, as an event of `kind`.
+
+        A DEVICE_FAULT is returned and not recorded: it says nothing of the model. Nor is a failure of a
+        winner, whose architecture has been measured before: that must be mended, and then tried again.
+        """
+        options = self.farm.options
+        known = self.record.find_measurement(
+            model_sha256, device_class, options.protocol_hash, options.runtime_asked
+        )
+        measurement = known or await self.farm.measure(model_sha256, device_class)
+        final = kind is EventKind.WINNER_MEASURED
+        if measurement.verdict in FIGURE_VERDICTS or (measurement.verdict in MODEL_FAULTS and not final):
+            self.record.append_measurement(
+                self.search_id, trial, measurement, options.runtime_asked, kind, key
+            )
+        return measurement
