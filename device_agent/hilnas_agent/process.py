@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Container
 from typing import IO
 
+from hilnas_agent.stages import STAGES, TAKEN, WARMING
 from hilnas_agent.verdicts import Ended
-from hilnas_agent.worker import STAGES, TAKEN, WARMING
 
 _LARGEST_ANSWER = 2 << 20
 _STDERR_TAIL = 8 << 10

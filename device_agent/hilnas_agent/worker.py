@@ -8,7 +8,7 @@ to no measurement: the peak is reset before the model is loaded, and the baselin
 While this worker warms its model up, the agent starts the next one, and shuts the standard input
 once that one waits as well: until then the warm-up goes on, so no sample is taken beside a start.
 
-An answer is a byte for each stage reached (READY, TAKEN, WARMING), four bytes of length, one line of
+An answer is a byte for each stage reached (see `stages`), four bytes of length, one line of
 JSON, and the raw samples as little-endian uint64, in ns.
 """
 
@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from hilnas_agent import conditions, limits, memory, protocol, runtimes, verdicts
+from hilnas_agent.stages import READY, TAKEN, WARMING
 
-READY, TAKEN, WARMING = STAGES = (b"R", b"T", b"W")
-"""Stages of a worker: it waits for a job, it has the job, it has run the model once."""
 _IDENTIFIER = b"TFL3"
 _MS = 1e-6
 

@@ -1,6 +1,6 @@
 """What both TFLite runtimes have in common: one `Interpreter` class, two packages."""
 
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ class Interpreting:
 
     def version(self) -> str:
         """Version of the installed distribution; empty when its record is missing."""
+        from importlib import metadata  # 30 ms that a worker need not spend
+
         try:
             return metadata.version(self.name)
         except metadata.PackageNotFoundError:

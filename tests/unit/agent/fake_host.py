@@ -14,9 +14,12 @@ import grpc
 
 from hilnas_protos.v1 import PROTOCOL_VERSION, agent_pb2, agent_pb2_grpc
 from hilnas_protos.v1 import measurement_pb2 as wire
+from tests.unit.agent import tiny_models
 
 CHUNK = 64 * 1024
 PATIENCE_S = 30
+HOUR_MS = 3_600_000
+MEASURED = (wire.VERDICT_TRUSTED, wire.VERDICT_UNSTABLE)
 QUICK = wire.MeasurementProtocol(
     warmup_runs=3,
     warmup_ms=5,
@@ -249,3 +252,16 @@ def wait_until(condition, seconds=PATIENCE_S):
             return value
         time.sleep(0.01)
     return condition()
+
+
+def slow_job(host, job_id="slow"):
+    """Has a job started that would take an hour."""
+    limits = wire.WorkerLimits(deadline_ms=HOUR_MS)
+    host.submit(host.job(host.add(tiny_models.slow()), job_id, limits=limits))
+    assert host.started.get(timeout=30).job_id == job_id
+
+
+def assert_still_good(host):
+    result = host.measure(tiny_models.good(), job_id="afterwards")
+    assert result.job_id == "afterwards"
+    assert result.verdict in MEASURED, result.message
