@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -74,10 +75,11 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         return
     console = Console()
     best = results["best"]
-    table = Table(title=f"Pareto front of {results['search']['name']}", title_justify="left")
+    title = f"Pareto front of {results['search']['name']}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in (
         "trial",
-        "int8 accuracy",
+        "int8 accuracy %",
         "latency ms",
         "95 % interval",
         "memory KiB",
@@ -85,7 +87,7 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         "MMACs",
         "reward",
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", min_width=11 if column == "95 % interval" else None)
     for number in results["front"]:
         row = results["trials"][number]
         style = "bold" if best and number == best["number"] else None
@@ -129,7 +131,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     memory = row["peak_memory_kib"]
     return [
         str(row["number"]),
-        f"{100 * row['accuracy']:.2f} %",
+        f"{100 * row['accuracy']:.2f}",
         short(row["latency_ms"]),
         interval,
         "–" if memory is None else str(memory),

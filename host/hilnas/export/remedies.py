@@ -39,10 +39,14 @@ _KINDS = {
     "conv": "conv1d conv3d batchnorm3d",
     "pad": "reflectionpad2d replicationpad2d circularpad2d constantpad2d",
 }
+_ANY = (
+    "write it with convolutions, linear layers, batch-norm, pooling, zero padding, sums, products, "
+    "concatenation, ReLU, ReLU6, Hardswish, SiLU or sigmoid"
+)
 _BY_NAME = {name: _REMEDIES[kind] for kind, names in _KINDS.items() for name in names.split()}
 
 
 def remedy(target: Any) -> str:
-    """The advice for a module type, function or method name; empty where we know none."""
+    """The advice for a module type, function or method name."""
     name = getattr(target, "__name__", str(target)).lower().lstrip("_")
-    return _BY_NAME.get(name, "")
+    return _BY_NAME.get(name, _ANY)

@@ -39,7 +39,7 @@ class Branches(nn.Module):
 LAYERS: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "GELU": (nn.GELU, "GELU", "use nn.ReLU"),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), "GroupNorm", "BatchNorm2d"),
-    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 4, 2), "ConvTranspose2d", ""),
+    "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 4, 2), "ConvTranspose2d", "before the network"),
     "Softmax": (lambda: nn.Softmax(1), "Softmax", "leave it out"),
     "PReLU": (nn.PReLU, "PReLU", "nn.ReLU6"),
     "groups": (lambda: nn.Conv2d(4, 4, 3, groups=2), "Conv2d", "groups=1 or groups=4"),
@@ -70,7 +70,7 @@ def test_layer_is_named_with_its_path_and_the_remedy(name: str) -> None:
 FUNCTIONS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "softmax": (lambda x: functional.softmax(x, dim=1), "leave it out"),
     "gelu": (functional.gelu, "nn.Hardswish"),
-    "exp": (torch.exp, ""),
+    "exp": (torch.exp, "write it with convolutions"),
     "permute": (lambda x: x.permute(0, 2, 3, 1), "1 x 1"),
     "difference": (lambda x: x - torch.relu(x), "negate"),
     "mean of channels": (lambda x: x.mean(1), "height and width"),
