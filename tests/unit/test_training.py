@@ -9,7 +9,16 @@ from hilnas.recipe import FinalOptions
 from hilnas.search.work import export_provisional
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.tasks.digits import Digits, DigitsOptions
-from hilnas.tasks.training import TrainingError, TrainingOptions, augment, float_accuracy, prepare, train
+from hilnas.tasks.training import (
+    Batch,
+    TrainingError,
+    TrainingOptions,
+    augment,
+    float_accuracy,
+    prepare,
+    recalibrate,
+    train,
+)
 
 TASK = Digits(DigitsOptions(size=16))
 SPACE = MBConv(TASK.shape, TASK.classes, MBConvOptions(resolutions=[1.0], kernels=[3]))
@@ -60,6 +69,28 @@ def test_a_diverging_training_is_named():
         train(module, TASK, prepare(TASK, TASK.split("train"), (16, 16)), TrainingOptions(epochs=1), 0)
 
 
+def test_after_two_epochs_statistics_are_those_of_the_weights():
+    torch.manual_seed(0)
+    module, data = SPACE.build(ARCHITECTURE), prepare(TASK, TASK.split("train"), (16, 16))
+    train(module, TASK, data, TrainingOptions(epochs=2), 0)
+    lagging = float_accuracy(module, data)
+    weights = [p.clone() for p in module.parameters()]
+    recalibrate(module, data, 0)
+    assert float_accuracy(module, data) > lagging + 0.3
+    assert all(torch.equal(a, b) for a, b in zip(weights, module.parameters(), strict=True))
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(norm.momentum == 0.1 and not norm.training for norm in norms)
+
+
+def test_statistics_are_the_mean_over_batches():
+    module = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.9))
+    data = Batch(torch.arange(256.0).reshape(256, 1, 1, 1).repeat(1, 1, 8, 8), torch.zeros(256))
+    recalibrate(module, data, 0)
+    assert module[0].running_mean.item() == pytest.approx(127.5)
+    recalibrate(module, Batch(data.inputs[:50], data.labels[:50]), 0)
+    assert module[0].running_mean.item() == pytest.approx(24.5)
+
+
 def test_shifts_move_and_fill():
     inputs = torch.arange(1.0, 33.0).reshape(2, 1, 4, 4)
     moved = augment(inputs, 1, False, 0.0, torch.Generator().manual_seed(0))
@@ -97,8 +128,6 @@ def test_float_accuracy_counts_what_is_right():
     class Oracle(nn.Module):
         def forward(self, inputs):
             return nn.functional.one_hot(inputs[:, 0, 0, 0].long(), 10).float()
-
-    from hilnas.tasks.training import Batch
 
     labels = torch.arange(10)
     inputs = labels.float()[:, None, None, None].repeat(1, 1, 8, 8)

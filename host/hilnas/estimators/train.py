@@ -8,7 +8,7 @@ from pydantic import Field
 from hilnas.estimators.base import EstimateResult
 from hilnas.spaces import Space
 from hilnas.tasks import SplitName, Task
-from hilnas.tasks.training import Batch, TrainingOptions, float_accuracy, prepare, train
+from hilnas.tasks.training import Batch, TrainingOptions, float_accuracy, prepare, recalibrate, train
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
@@ -38,9 +38,11 @@ class Train:
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Train from scratch, export, evaluate; seeded by `seed` and the architecture."""
         size = _scaled(space.input_shape(architecture)[1:], self.options.resolution)
-        module, calibration = train_from_scratch(
+        module, calibration, data = train_from_scratch(
             architecture, space, task, self.options, seed, size, self.options.subset
         )
+        # After a long training the running statistics are as good, so a winner keeps them.
+        recalibrate(module, data, seed)
         validation = prepare(task, task.split("validation"), size)
         model = to_int8(module, calibration, task)
         accuracy = int8_accuracy(model, validation)
@@ -65,8 +67,8 @@ def train_from_scratch(
     seed: int,
     size: tuple[int, int],
     subset: int | None = None,
-) -> tuple["nn.Module", Batch]:
-    """Return a module trained on the training split at `size`, and the examples to calibrate it with."""
+) -> tuple["nn.Module", Batch, Batch]:
+    """Return a module trained on the training split at `size`, what to calibrate it with, and that data."""
     import torch
 
     own_seed = (seed * 1_000_003 + int(architecture.digest[:8], 16)) % 2**31
@@ -76,7 +78,7 @@ def train_from_scratch(
     data = prepare(task, examples if subset is None else examples.subset(subset, seed), size)
     train(module, task, data, options, own_seed)
     calibration = prepare(task, examples.subset(CALIBRATION_EXAMPLES, seed), size)
-    return module, calibration
+    return module, calibration, data
 
 
 def to_int8(module: "nn.Module", calibration: Batch, task: Task) -> bytes:
@@ -112,7 +114,7 @@ def evaluate_final(
     import torch
 
     size = space.input_shape(architecture)[1:]
-    module, calibration = train_from_scratch(architecture, space, task, options, seed, size)
+    module, calibration, _ = train_from_scratch(architecture, space, task, options, seed, size)
     model = to_int8(module, calibration, task)
     accuracies: dict[str, float] = {}
     splits: tuple[SplitName, ...] = ("validation", "test")

@@ -101,6 +101,32 @@ def train(
     module.eval()
 
 
+def recalibrate(module: "nn.Module", data: Batch, seed: int, examples: int = 2048, batch: int = 128) -> None:
+    """Make the statistics of every batch-norm those of the weights as they are now (Wu & Johnson 2021, 3).
+
+    A running average lags behind weights that change fast: after a few epochs a net that has learned
+    well can be right by chance only. Their mean over some batches of training data, at most `examples`
+    of them, has no such lag. Leaves the module in evaluation mode.
+    """
+    import torch
+
+    norms = [m for m in module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    order = torch.randperm(len(data.labels), generator=torch.Generator().manual_seed(seed))[:examples]
+    momenta = [norm.momentum for norm in norms]
+    module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # the plain mean over batches
+    with torch.inference_mode():
+        for chosen in order.split(batch):
+            if len(chosen) == batch or len(order) < batch:
+                module(data.inputs[chosen].contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    module.eval()
+
+
 def augment(
     inputs: "torch.Tensor", shift: int, flip: bool, fill: float, generator: "torch.Generator"
 ) -> "torch.Tensor":
