@@ -87,7 +87,7 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         "MMACs",
         "reward",
     ):
-        table.add_column(column, justify="right", min_width=11 if column == "95 % interval" else None)
+        table.add_column(column, justify="right", min_width=13 if column == "95 % interval" else None)
     for number in results["front"]:
         row = results["trials"][number]
         style = "bold" if best and number == best["number"] else None
@@ -120,23 +120,23 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    def short(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4g}"
+    def short(value: float | None, digits: int) -> str:
+        return "–" if value is None else f"{value:.{digits}g}"
 
     interval = (
         "–"
         if row["latency_ms"] is None
-        else f"{short(row['latency_low_ms'])}–{short(row['latency_high_ms'])}"
+        else f"{short(row['latency_low_ms'], 3)}–{short(row['latency_high_ms'], 3)}"
     )
     memory = row["peak_memory_kib"]
     return [
         str(row["number"]),
         f"{100 * row['accuracy']:.2f}",
-        short(row["latency_ms"]),
+        short(row["latency_ms"], 3),
         interval,
         "–" if memory is None else str(memory),
-        short(row["model_bytes"] / 1024),
-        short(row["macs"] / 1e6),
+        short(row["model_bytes"] / 1024, 3),
+        short(row["macs"] / 1e6, 3),
         f"{row['reward']:.4f}",
     ]
 
