@@ -79,7 +79,7 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in (
         "trial",
-        "int8 accuracy %",
+        "int8 acc. %",
         "latency ms",
         "95 % interval",
         "memory KiB",
