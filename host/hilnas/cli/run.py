@@ -79,15 +79,15 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in (
         "trial",
-        "int8 acc. %",
-        "latency ms",
-        "95 % interval",
-        "memory KiB",
-        "model KiB",
+        "int8\nacc. %",
+        "latency\nms",
+        "95 %\ninterval",
+        "memory\nKiB",
+        "model\nKiB",
         "MMACs",
         "reward",
     ):
-        table.add_column(column, justify="right", min_width=13 if column == "95 % interval" else None)
+        table.add_column(column, justify="right", min_width=13 if "interval" in column else None)
     for number in results["front"]:
         row = results["trials"][number]
         style = "bold" if best and number == best["number"] else None
