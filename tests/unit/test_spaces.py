@@ -141,3 +141,13 @@ def test_too_small_inputs_are_refused():
 def test_stage_lists_must_agree():
     with pytest.raises(SpaceError, match="same stages"):
         MBConv((1, 32, 32), 10, MBConvOptions(stage_strides=[1, 2]))
+
+
+def test_a_neighbour_that_kills_a_decision_kills_its_children_too():
+    space = Plain(
+        Decision("d0", (0, 1)),
+        Decision("d1", (0,), "d0", frozenset([1])),
+        Decision("d2", (0,), "d1", frozenset([0])),
+    )
+    full = space.architecture({"d0": 1, "d1": 0, "d2": 0})
+    assert list(space.neighbours(full)) == [space.architecture({"d0": 0})]

@@ -70,7 +70,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
     recipe = check_recipe(last.recipe if last else search.recipe)
     devices = last.devices if last else ()
     objectives = resolve_objectives(recipe, devices) if history.sessions else tuple(recipe.objective)
-    classes = [objective.device_class for objective in objectives if objective.device_class]
+    classes = list(dict.fromkeys(o.device_class for o in objectives if o.device_class))
     front = pareto_front(objectives, history.trials)
     wall_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
     return {

@@ -139,7 +139,10 @@ class Space(ABC):
         for name, value in architecture.decisions:
             for other in self._by_name[name].choices:
                 chosen = {**dict(architecture.decisions), name: other}
-                alive = {n: v for n, v in chosen.items() if self.is_live(self._by_name[n], chosen)}
+                alive: dict[str, Choice] = {}
+                for decision in self.decisions:  # parents first: what a dead one asked for is dead, too
+                    if decision.name in chosen and self.is_live(decision, alive):
+                        alive[decision.name] = chosen[decision.name]
                 if other != value and self.next_decision(alive) is None:
                     yield self.architecture(alive)
 
