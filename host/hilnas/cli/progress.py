@@ -10,8 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from hilnas.daemon.run import Run
+from hilnas.objectives import UNITS, Quantity
+from hilnas.recipe import check_recipe
 from hilnas.search.winners import best_trials
 from hilnas.store import Event, EventKind
+from hilnas.trial import Score
 
 _ENDS = {EventKind.SCORED, EventKind.INVALID, EventKind.FAILED}
 
@@ -52,18 +55,19 @@ class Progress:
         if event.kind is EventKind.SESSION_STARTED:
             self._began = time.monotonic()
             self._ended_before = self._ended()
+            self._tell_changed_budget(run)
         if self.console.is_terminal or event.kind not in _ENDS:
             return
-        trial = run.history.trials[event.trial]
-        what = event.payload.get("reason") or f"reward {event.payload.get('reward', 0):.4f}"
-        accuracy = f" accuracy {100 * trial.estimate.accuracy:.2f} %" if trial.estimate else ""
-        latencies = [f" {m.latency.median_ms:.4g} ms" for m in trial.measurements if m.latency]
-        self.console.print(
-            f"trial {event.trial + 1}/{run.recipe.search.trials} {event.kind}: {what}{accuracy}{''.join(latencies)}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        score = run.history.trials[event.trial].score
+        what = _in_words(run, score) if score is not None else event.payload["reason"]
+        self.say(f"{self._ended()}/{run.recipe.search.trials} trial {event.trial} {event.kind}: {what}")
+
+    def _tell_changed_budget(self, run: Run) -> None:
+        if run.history is None or len(run.history.sessions) < 2:
+            return
+        before, now = (check_recipe(s.recipe).search.trials for s in run.history.sessions[-2:])
+        if before != now:
+            self.say(f"search.trials is {now} now; the session before had {before}")
 
     def _ended(self) -> int:
         assert self.run is not None
@@ -105,10 +109,7 @@ class Progress:
         best = best_trials(run.history.trials, 1) if run.history else []
         if not best or best[0].score is None:
             return ""
-        values = ", ".join(
-            f"{label.partition('@')[0]} {value:.4g}" for label, value in best[0].score.values.items()
-        )
-        return f"trial {best[0].number}: reward {best[0].score.reward:.4f} ({values})"
+        return f"trial {best[0].number}: {_in_words(run, best[0].score)}"
 
     @staticmethod
     def _devices(run: Run) -> str:
@@ -124,3 +125,16 @@ class Progress:
         named = {"export": "exporting", "train": "training", "measure": "waiting for figures of"}
         counts = [f"{named[stage]} {stages.count(stage)}" for stage in named if stage in stages]
         return ", ".join(counts)
+
+
+def _in_words(run: Run, score: Score) -> str:
+    """Say a reward and what it was made of, with units; the class of device where there are several."""
+    classes = run.setup.device_classes if run.setup else ()
+    values = []
+    for label, value in score.values.items():
+        quantity, _, device_class = label.partition("@")
+        name = label if device_class and len(classes) > 1 else quantity
+        accuracy = quantity == Quantity.ACCURACY
+        figure = f"{100 * value:.2f} %" if accuracy else f"{value:.4g} {UNITS[Quantity(quantity)]}"
+        values.append(f"{name.replace('_', ' ')} {figure}")
+    return f"reward {score.reward:.4f} ({', '.join(values)})"

@@ -33,6 +33,8 @@ def run_command(
     """Run a search; return the exit code."""
     recipe = load_recipe(source, overrides, seed)
     folder = out or _default_folder(recipe.search.name, resume)
+    if resume and not (folder / RECORD_FILE).exists():
+        raise OptionsError(f"there is no search in {folder} to resume: leave --resume out, or correct --out")
     progress = Progress(Console(stderr=as_json))
 
     async def main() -> dict[str, Any] | None:
@@ -65,7 +67,7 @@ def run_command(
         )
         return 130
     print_results(results, folder, as_json)
-    return 0
+    return 0 if results["best"] is not None else 1
 
 
 def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> None:
@@ -73,12 +75,35 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
     if as_json:
         print(json.dumps(results))
         return
-    console = Console()
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     best = results["best"]
+    if results["front"]:
+        _print_front(console, results)
+    for warning in results["warnings"]:
+        console.print(f"Warning: {warning}", style="yellow")
+    if best is not None and "test_accuracy" in best:
+        console.print(
+            f"Winner: trial {best['number']}, retrained: int8 test accuracy {100 * best['test_accuracy']:.2f} % "
+            f"(float {100 * best['test_float_accuracy']:.2f} %)" + _latencies(best)
+        )
+    busy = results["device_busy_fraction"]
+    console.print(
+        f"{results['search']['status'].capitalize()} after {results['wall_s']:.0f} s"
+        + (f", device busy {100 * busy:.0f} % of it" if busy is not None else "")
+    )
+    console.print(f"Results: {folder}/result.json, report.html" + (", model.tflite" if best else ""))
+
+
+def _print_front(console: Console, results: Mapping[str, Any]) -> None:
+    """Print a row for each trial of the front and each class of device."""
+    rows = [results["trials"][number] for number in results["front"]]
+    several = any(len(row["measurements"]) > 1 for row in rows)
     title = f"Pareto front of {results['search']['name']}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("trial", justify="right")
+    if several:
+        table.add_column("device class", overflow="fold")
     for column in (
-        "trial",
         "int8\nacc. %",
         "latency\nms",
         "95 %\ninterval",
@@ -88,64 +113,43 @@ def print_results(results: Mapping[str, Any], folder: Path, as_json: bool) -> No
         "reward",
     ):
         table.add_column(column, justify="right", min_width=13 if "interval" in column else None)
-    for number in results["front"]:
-        row = results["trials"][number]
-        style = "bold" if best and number == best["number"] else None
-        table.add_row(*_cells(row), style=style)
-    console.print(table)
-    if best is None:
-        console.print("No trial was scored.", markup=False)
-    elif "test_accuracy" in best:
-        console.print(
-            f"Winner: trial {best['number']}, retrained: int8 test accuracy {100 * best['test_accuracy']:.2f} % "
-            f"(float {100 * best['test_float_accuracy']:.2f} %)" + _latency(best),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-    busy = results["device_busy_fraction"]
-    console.print(
-        f"{results['search']['status'].capitalize()} after {results['wall_s']:.0f} s"
-        + (f", device busy {100 * busy:.0f} % of it" if busy is not None else ""),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    console.print(
-        f"Results: {folder}/result.json, report.html" + (", model.tflite" if best else ""),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    for row in rows:
+        best = results["best"] is not None and row["number"] == results["best"]["number"]
+        own = [f"{100 * row['accuracy']:.2f}", _short(row["model_bytes"] / 1024), _short(row["macs"] / 1e6)]
+        own.append(f"{row['reward']:.4f}")
+        for place, measurement in enumerate(row["measurements"] or [None]):
+            number, accuracy, *rest = [str(row["number"]), *own] if place == 0 else [""] * 5
+            named = [measurement["device_class"] if measurement else ""] if several else []
+            table.add_row(
+                number, *named, accuracy, *_figures(measurement), *rest, style="bold" if best else None
+            )
+    console.print(table, soft_wrap=False)
+    if any(m["verdict"] == "UNSTABLE" for row in rows for m in row["measurements"]):
+        console.print("~ UNSTABLE: less sure than measurement.max_half_width allows")
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
-    def short(value: float | None, digits: int) -> str:
-        return "–" if value is None else f"{value:.{digits}g}"
-
-    interval = (
-        "–"
-        if row["latency_ms"] is None
-        else f"{short(row['latency_low_ms'], 3)}–{short(row['latency_high_ms'], 3)}"
-    )
-    memory = row["peak_memory_kib"]
+def _figures(measurement: Mapping[str, Any] | None) -> list[str]:
+    """Return latency, its interval and peak memory as cells."""
+    if measurement is None or measurement["latency_ms"] is None:
+        return ["–", "–", "–"]
+    mark = "~" if measurement["verdict"] == "UNSTABLE" else ""
+    memory = measurement["peak_memory_kib"]
     return [
-        str(row["number"]),
-        f"{100 * row['accuracy']:.2f}",
-        short(row["latency_ms"], 3),
-        interval,
+        mark + _short(measurement["latency_ms"]),
+        f"{_short(measurement['latency_low_ms'])}–{_short(measurement['latency_high_ms'])}",
         "–" if memory is None else str(memory),
-        short(row["model_bytes"] / 1024, 3),
-        short(row["macs"] / 1e6, 3),
-        f"{row['reward']:.4f}",
     ]
 
 
-def _latency(row: Mapping[str, Any]) -> str:
-    return (
-        ""
-        if row["latency_ms"] is None
-        else f", {row['latency_ms']:.4g} ms on {row['measurements'][0]['device_class']}"
+def _short(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _latencies(row: Mapping[str, Any]) -> str:
+    return "".join(
+        f", {m['latency_ms']:.4g} ms on {m['device_class']}"
+        for m in row["measurements"]
+        if m["latency_ms"] is not None
     )
 
 

@@ -1,7 +1,8 @@
 """Results of a search, from its record alone: result.json, the winning model and its card, report.html."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hilnas.search.setup import SearchError, make_space, resolve_objectives
 from hilnas.search.winners import best_trials
 from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
 from hilnas.store.files import write_atomically
-from hilnas.trial import Measurement, Trial
+from hilnas.trial import Measurement, Trial, TrialStatus
 
 FORMAT = 1
 """Version of result.json."""
@@ -72,6 +73,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
     objectives = resolve_objectives(recipe, devices) if history.sessions else tuple(recipe.objective)
     classes = list(dict.fromkeys(o.device_class for o in objectives if o.device_class))
     front = pareto_front(objectives, history.trials)
+    classes_of_task = len(last.task["labels"]) if last else 0
     wall_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
     return {
         "format": FORMAT,
@@ -93,9 +95,34 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         "best": _best(recipe_space(history, recipe), history, classes),
         "front": [trial.number for trial in front],
         "hypervolume": front_hypervolume(objectives, history.trials),
+        "warnings": warnings(history, classes_of_task),
         "wall_s": wall_s,
         "device_busy_fraction": _busy_fraction(history, wall_s, len(devices)),
     }
+
+
+def warnings(history: History, classes: int) -> list[str]:
+    """Return what a person should know before trusting the results; `classes` is the task's number."""
+    found = []
+    scored = [t.estimate for t in history.trials if t.status is TrialStatus.SCORED and t.estimate]
+    if scored and all(e.accuracy <= 1 / classes + 3 * e.accuracy_se for e in scored):
+        found.append(
+            f"every candidate is right by chance only (at most {max(e.accuracy for e in scored):.1%} of "
+            f"{classes} classes): train for more steps, with more estimator.epochs or a smaller estimator.batch"
+        )
+    for winner in history.winners:
+        estimate = history.trials[winner.trial].estimate
+        accuracy = winner.accuracies["validation_accuracy"]
+        if estimate is not None and accuracy < estimate.accuracy - 3 * estimate.accuracy_se:
+            found.append(
+                f"the winner, trial {winner.trial}, is worse retrained ({accuracy:.1%} of validation examples) "
+                f"than in the search ({estimate.accuracy:.1%}): raise final.epochs, and use --resume"
+            )
+    if not scored and history.trials and history.finished:
+        reasons = Counter(t.reason for t in history.trials if t.reason)
+        often = "".join(f", most often: {reason}" for reason, _ in reasons.most_common(1))
+        found.append(f"no trial was scored{often}")
+    return found
 
 
 def recipe_space(history: History, recipe: Any) -> Any:
@@ -229,9 +256,3 @@ def _busy_fraction(history: History, wall_s: float, devices: int) -> float | Non
     # Trials of one model share its measurement, which took the device's time once.
     once = {(m.device, m.started_unix_ms, m.model_sha256): m.device_ms for m in measured}
     return min(1.0, sum(once.values()) / 1000 / wall_s / devices)
-
-
-def front_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of the trials on the front, best accuracy first."""
-    trials = results["trials"]
-    return [trials[number] for number in results["front"]]
