@@ -18,34 +18,53 @@ def page(results: Mapping[str, Any]) -> str:
     environment.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.2f} %"
     environment.filters["short"] = lambda value: "–" if value is None else f"{value:.4g}"
     scored = [row for row in results["trials"] if row["reward"] is not None]
+    classes = dict.fromkeys(o["device_class"] for o in results["objectives"] if o["device_class"])
     return environment.get_template("report.html.jinja").render(
         results=results,
         best=results["best"],
         scored=scored,
         front=[results["trials"][number] for number in results["front"]],
-        front_chart=Markup(_front_chart(results)),  # noqa: S704 - charts escape what they are given
+        front_charts=[
+            (name, Markup(_front_chart(results, name, line=len(classes) == 1)))  # noqa: S704 - escaped there
+            for name in classes
+        ],
         reward_chart=Markup(_reward_chart(scored)),  # noqa: S704
     )
 
 
-def _front_chart(results: Mapping[str, Any]) -> str:
+def _front_chart(results: Mapping[str, Any], device_class: str, line: bool) -> str:
+    """Accuracy against the latency on one class; with several, the front is no line in this plane."""
     front = set(results["front"])
-    drawn = [r for r in results["trials"] if r["reward"] is not None and r["latency_ms"] is not None]
+    drawn = [
+        (row, measured)
+        for row in results["trials"]
+        for measured in row["measurements"]
+        if row["reward"] is not None
+        and measured["device_class"] == device_class
+        and measured["latency_ms"] is not None
+    ]
     best = results["best"]["number"] if results["best"] else None
     points = [
         Point(
-            row["latency_ms"],
+            measured["latency_ms"],
             100 * row["accuracy"],
-            f"trial {row['number']}: {100 * row['accuracy']:.2f} %, {row['latency_ms']:.4g} ms "
-            f"[{row['latency_low_ms']:.4g}, {row['latency_high_ms']:.4g}]",
+            f"trial {row['number']}: {100 * row['accuracy']:.2f} %, {measured['latency_ms']:.4g} ms "
+            f"[{measured['latency_low_ms']:.4g}, {measured['latency_high_ms']:.4g}] {measured['verdict']}",
             "dot best" if row["number"] == best else "dot on" if row["number"] in front else "dot",
-            row["latency_low_ms"],
-            row["latency_high_ms"],
+            measured["latency_low_ms"],
+            measured["latency_high_ms"],
         )
-        for row in sorted(drawn, key=lambda row: row["number"] in front)
+        for row, measured in sorted(drawn, key=lambda pair: pair[0]["number"] in front)
     ]
-    line = sorted((row["latency_ms"], 100 * row["accuracy"]) for row in drawn if row["number"] in front)
-    return scatter(points, line, "latency (ms)", "int8 validation accuracy (%)", log_x=True, steps=True)
+    steps = [(m["latency_ms"], 100 * row["accuracy"]) for row, m in drawn if line and row["number"] in front]
+    return scatter(
+        points,
+        sorted(steps),
+        f"latency on {device_class} (ms)",
+        "int8 validation accuracy (%)",
+        log_x=True,
+        steps=True,
+    )
 
 
 def _reward_chart(scored: list[dict[str, Any]]) -> str:
