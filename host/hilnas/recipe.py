@@ -143,8 +143,8 @@ def _read(source: str) -> dict[str, Any]:
         path = Path(source).expanduser()
         if not path.is_file():
             raise OptionsError(
-                f'there is no recipe "{source}": {nearest(source, shipped())} '
-                f"Give the path of a TOML file, or one of {', '.join(shipped())}."
+                f'there is no recipe "{source}": give the path of a TOML file, or one of {", ".join(shipped())}'
+                + (f"; {close}" if (close := nearest(source, shipped())).startswith("did") else "")
             )
         try:
             text = path.read_text()

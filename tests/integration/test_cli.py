@@ -1,5 +1,6 @@
 """The command line as a person meets it."""
 
+import errno
 import importlib
 import json
 import os
@@ -112,6 +113,7 @@ def test_export_of_a_saved_architecture_and_weights(finished, tmp_path):
     refused = hilnas("export", folder / "architecture.json", "--weights", other, "-o", output, *recipe)
     assert refused.returncode == 2
     assert "other.pt holds no weights" in refused.stderr
+    assert "weights_only" not in refused.stderr, "torch advises to run whatever code the file holds"
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,13 @@ def test_export_of_a_saved_architecture_and_weights(finished, tmp_path):
         (["run", "--set", "objective.1.device_class=pi4"], 1, 'no device of class "pi4"'),
         (["run", "keyword-spotting", "--set", "task.path=nowhere.npz"], 1, "nowhere.npz"),
         (["run", "--resume"], 2, "no search"),
+        (["run", "--resume", "--out", "nothere"], 2, "there is no search in nothere to resume"),
+        (
+            ["run", "--out", "/proc/nothere"],
+            1,
+            "/proc/nothere: No such file or directory: is its folder there?",
+        ),
+        (["run", "nofile.toml"], 2, "give the path of a TOML file"),
         (["run", "--set", "farm.local_agent=false"], 1, "HILNAS_TOKEN"),
         (["run", "--set", "farm.devices=2"], 1, "HILNAS_TOKEN"),
         (["run", "--set", "measurement.runtime=onnx"], 1, "ai-edge-litert, tflite-runtime"),
@@ -150,6 +159,18 @@ def test_an_error_inside_a_group_is_told_by_itself(monkeypatch, capsys):
     monkeypatch.setattr(module, "app", fail)
     assert module.main() == 1
     assert capsys.readouterr().err == "hilnas: the disk is full\n"
+
+
+def test_a_full_disk_is_told_with_its_place_and_remedy(monkeypatch, capsys):
+    module = importlib.import_module("hilnas.cli.app")
+
+    def fail(**_):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/mine/models/ab")
+
+    monkeypatch.setattr(module, "app", fail)
+    assert module.main() == 1
+    expected = "runs/mine/models/ab: No space left on device: free space there, then go on with --resume"
+    assert capsys.readouterr().err == f"hilnas: {expected}\n"
 
 
 def test_a_refused_start_leaves_the_folder_free(tmp_path):

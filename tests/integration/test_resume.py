@@ -147,10 +147,9 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, tmp_path):
     first = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    for line in first.stdout:
-        if "trial 2/" in line:
-            first.send_signal(signal.SIGINT)
-            break
+    ended = next((line for line in first.stdout if re.match(r"2/20 trial \d+ ", line)), None)
+    assert ended, "no line told of the second trial's end"
+    first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130
     assert "--resume" in err

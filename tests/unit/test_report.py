@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from hilnas.cli.run import print_results
 from hilnas.report.charts import Point, scatter
 from hilnas.report.page import page
-from hilnas.report.results import report_folder, results_of
-from hilnas.search.history import rebuild
+from hilnas.report.results import report_folder, results_of, warnings
+from hilnas.search.history import Winner, rebuild
 from hilnas.search.setup import SearchError
 from hilnas.store import EventKind, Record
 from hilnas.store.codec import dump
@@ -132,7 +133,7 @@ def test_the_latest_session_says_recipe_and_versions(search):
     assert results["versions"]["hilnas"] == "0.2.0"
 
 
-def test_several_device_classes_are_never_mixed_up(tmp_path):
+def test_several_device_classes_are_never_mixed_up(tmp_path, capsys):
     import numpy as np
 
     from hilnas.spaces.mbconv import MBConv
@@ -142,6 +143,7 @@ def test_several_device_classes_are_never_mixed_up(tmp_path):
     objectives = [
         {"quantity": "accuracy"},
         *({"quantity": "latency", "device_class": c} for c in ("pi", "phone")),
+        {"quantity": "peak_memory", "device_class": "pi"},
     ]
     recipe = {**RECIPE, "objective": objectives}
     row = record.start_search("s", 0, recipe, VERSIONS)
@@ -154,14 +156,72 @@ def test_several_device_classes_are_never_mixed_up(tmp_path):
         for device_class in arrival:
             median = 1.0 if device_class == "pi" else 9.0
             latency = Latency(median, median, median, 1, 1, 1, 0, 1, 1, 1)
+            verdict = Verdict.TRUSTED if device_class == "pi" else Verdict.UNSTABLE
             measurement = Measurement(
-                "d", device_class, f"{number}" * 64, "p", "r", Verdict.TRUSTED, latency=latency
+                "d", device_class, f"{number}" * 64, "p", "r", verdict, latency=latency, peak_memory_kib=777
             )
             record.append_measurement(row.id, number, measurement, "x")
+        facts = dump(ModelFacts(f"{number}" * 64, 1000, 10, 5))
+        record.append(row.id, EventKind.EXPORTED, number, payload={"model": facts, "seconds": 0.5})
+        estimate = dump(Estimate("train", 0.9 - number / 10, 0.01))
+        record.append(row.id, EventKind.ESTIMATED, number, payload={"estimate": estimate, "seconds": 1.0})
+        values = {
+            "accuracy": 0.9 - number / 10,
+            "latency@pi": 1.0,
+            "latency@phone": 9.0,
+            "peak_memory@pi": 777,
+        }
+        record.append(row.id, EventKind.SCORED, number, payload=dump(Score(0.5, 0.01, values)))
     results = results_of(row, rebuild(record.events(row.id)))
     assert [trial["latency_ms"] for trial in results["trials"]] == [1.0, 1.0]
     assert [m["device_class"] for m in results["trials"][1]["measurements"]] == ["pi", "phone"]
+    print_results(results, tmp_path, as_json=False)
+    out = capsys.readouterr().out
+    shown = [line.split() for line in out.splitlines() if "pi" in line.split() or "phone" in line.split()]
+    assert [line[:2] for line in shown] == [["0", "pi"], ["phone", "~9"]]
+    assert "UNSTABLE" in out
+    html = page(results)
+    assert len(re.findall("<svg", html)) == 3
+    assert "latency on pi (ms)" in html
+    assert "latency on phone (ms)" in html
     record.close()
+
+
+def finish(search, *events):
+    _, record, row = search
+    for kind, number, payload in events:
+        record.append(row.id, kind, number, payload=payload)
+    return results_of(row, rebuild(record.events(row.id)))
+
+
+def winner(accuracy):
+    accuracies = {
+        "validation_accuracy": accuracy, "validation_float_accuracy": accuracy,
+        "test_accuracy": accuracy, "test_float_accuracy": accuracy,
+    }  # fmt: skip
+    return dump(Winner(0, ModelFacts("f" * 64, 1000, 10, 5), accuracies, (), "e" * 64, 1.0))
+
+
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.95, False), (0.89, False), (0.5, True)])
+def test_a_winner_that_lost_by_its_retraining_is_warned_of(search, accuracy, warned):
+    results = finish(search, (EventKind.WINNER_TRAINED, 0, winner(accuracy)))
+    assert ["raise final.epochs" in warning for warning in results["warnings"]] == [True] * warned
+
+
+def test_candidates_that_are_right_by_chance_only_are_warned_of(search):
+    _, record, row = search
+    history = rebuild(record.events(row.id))
+    assert warnings(history, 10) == []
+    chance = [replace(t.estimate, accuracy=0.11) if t.estimate else None for t in history.trials]
+    history.trials = [replace(t, estimate=e) for t, e in zip(history.trials, chance, strict=True)]
+    assert "by chance only (at most 11.0% of 10 classes)" in warnings(history, 10)[0]
+
+
+def test_a_search_without_a_scored_trial_says_why(search):
+    _, record, row = search
+    history = rebuild(record.events(row.id))
+    history.trials, history.finished = [history.trials[2], history.trials[3], history.trials[3]], True
+    assert warnings(history, 10) == ["no trial was scored, most often: the link was lost"]
 
 
 def test_architecture_prints_short():

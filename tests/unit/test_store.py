@@ -141,3 +141,9 @@ def test_a_folder_belongs_to_one_process_and_is_freed_by_its_death(tmp_path):
     holder.stdout.close()
     with exclusive(Path(tmp_path)):
         pass
+
+
+def test_a_file_that_cannot_be_written_is_named_not_its_temporary_one(tmp_path):
+    with pytest.raises(OSError, match="No such file or directory") as caught:
+        write_atomically(tmp_path / "none" / "net.tflite", b"x")
+    assert caught.value.filename == str(tmp_path / "none" / "net.tflite")

@@ -1,5 +1,6 @@
 """The commands, and how their errors reach a person. Heavy imports wait until a command needs them."""
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
@@ -26,8 +28,9 @@ Set = Annotated[
 
 
 @app.command(
+    short_help="Run a search to its end, or go on with one.",
     epilog="Examples:  hilnas run  |  hilnas run fashion-mnist --out results --seed 1  |  "
-    "hilnas run mine.toml --set search.trials=100 --set objective.latency.target='4 ms'"
+    "hilnas run mine.toml --set search.trials=100 --set objective.latency.target='4 ms'",
 )
 def run(
     recipe: Annotated[
@@ -48,7 +51,9 @@ def run(
     raise typer.Exit(run_command(recipe, out, set_ or [], seed, resume, json_))
 
 
-@app.command(epilog="Example:  hilnas report runs/quickstart")
+@app.command(
+    short_help="Write the results of a search again.", epilog="Example:  hilnas report runs/quickstart"
+)
 def report(
     folder: Annotated[Path, typer.Argument(help="Results folder of a search.")],
     json_: Json = False,
@@ -61,8 +66,9 @@ def report(
 
 
 @app.command(
+    short_help="Turn an architecture into an int8 .tflite file.",
     epilog="Examples:  hilnas export runs/quickstart/architecture.json  |  "
-    "hilnas export arch.json --recipe fashion-mnist --weights weights.pt -o net.tflite"
+    "hilnas export arch.json --recipe fashion-mnist --weights weights.pt -o net.tflite",
 )
 def export(
     architecture: Annotated[
@@ -84,7 +90,10 @@ def export(
     export_command(architecture, recipe, weights, output, set_ or [], json_)
 
 
-@app.command(epilog="Examples:  hilnas space  |  hilnas space keyword-spotting --set task.path=clips.npz")
+@app.command(
+    short_help="Print a space's decisions and its size.",
+    epilog="Examples:  hilnas space  |  hilnas space keyword-spotting --set task.path=clips.npz",
+)
 def space(
     recipe: Annotated[
         str | None, typer.Argument(help="Recipe that says task and space; else the quickstart.")
@@ -130,9 +139,25 @@ def main() -> int:
         code = _exit_code(cause)
         if code is None:
             raise
-        print(f"hilnas: {cause}", file=sys.stderr)
+        print(f"hilnas: {_in_words(cause)}", file=sys.stderr)
         return code
     return 0
+
+
+def _in_words(error: Exception) -> str:
+    """Return an error as a person should read it: a system's with its path and what to do."""
+    if not isinstance(error, OSError) or error.errno is None or error.filename is None:
+        return str(error)
+    remedy = {
+        errno.ENOSPC: "free space there, then go on with --resume",
+        errno.EDQUOT: "free space there, then go on with --resume",
+        errno.ENOENT: "is its folder there?",
+        errno.EEXIST: "a file stands where a folder is wanted; choose another place",
+        errno.ENOTDIR: "a file stands where a folder is wanted; choose another place",
+        errno.EACCES: "choose a place that you may write to",
+        errno.EROFS: "choose a place that you may write to",
+    }.get(error.errno)
+    return f"{error.filename}: {error.strerror}" + (f": {remedy}" if remedy else "")
 
 
 def _exit_code(error: Exception) -> int | None:

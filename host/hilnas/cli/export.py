@@ -11,6 +11,7 @@ from rich.console import Console
 from hilnas.options import OptionsError
 from hilnas.recipe import load_recipe
 from hilnas.search.setup import make_space, make_task
+from hilnas.spaces import SpaceError
 from hilnas.store.files import write_atomically
 from hilnas.trial import Architecture
 
@@ -35,7 +36,12 @@ def export_command(
     task = make_task(recipe)
     space = make_space(recipe, task.shape, task.classes)
     torch.manual_seed(recipe.search.seed)
-    module = space.build(space.check(architecture))
+    try:
+        module = space.build(space.check(architecture))
+    except SpaceError as error:
+        raise OptionsError(
+            f"{file} does not fit {recipe.search.name}: {error}; name its recipe by --recipe"
+        ) from None
     if weights is not None:
         _load_weights(module, weights)
     size = space.input_shape(architecture)[1:]
@@ -65,6 +71,8 @@ def _read_architecture(file: Path) -> Architecture:
 
 
 def _load_weights(module: Any, file: Path) -> None:
+    import pickle
+
     import torch
 
     try:
@@ -73,5 +81,9 @@ def _load_weights(module: Any, file: Path) -> None:
     except FileNotFoundError:
         raise OptionsError(f"there is no file {file}") from None
     except Exception as error:  # noqa: BLE001 - garbage makes torch raise anything
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        # torch's own advice for a foreign file is to run the code in it.
+        foreign = isinstance(error, pickle.UnpicklingError)
+        reason = (
+            "it is no file of torch.save" if foreign else (str(error) or type(error).__name__).splitlines()[0]
+        )
         raise OptionsError(f"{file} holds no weights of this architecture: {reason}") from None

@@ -74,8 +74,8 @@ class Farm:
             except TimeoutError:
                 names = ", ".join(facts.name for facts in connected) or "none"
                 raise FarmError(
-                    f"waited {timeout_s:.0f} s for {count} devices, connected: {names}; start `hilnas-agent "
-                    "--host ADDRESS` on each, or see agent.log in the results folder for the local one"
+                    f"waited {timeout_s:.0f} s for {count} device(s), connected: {names}; start `hilnas-agent "
+                    "--host ADDRESS` on each (deploy/README.md)"
                 ) from None
         return connected
 

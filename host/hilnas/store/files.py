@@ -43,7 +43,17 @@ class ModelFiles:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, whatever happens between."""
+    """Write a file so that readers see the old content or the new, whatever happens between.
+
+    An OSError names `path`, not the temporary file beside it.
+    """
+    try:
+        _write_and_rename(path, content)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:

@@ -18,7 +18,10 @@ class Strategy(Protocol):
     Options: ClassVar[type[options.Options]]
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:
-        """Propose one architecture; `pending` are the trials proposed and not observed yet."""
+        """Propose one architecture that was not proposed before, as long as the space has one.
+
+        `pending` are the trials proposed and not observed yet.
+        """
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Learn from a group of final trials, in the order of their proposal; each is seen once.

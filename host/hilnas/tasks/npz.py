@@ -37,6 +37,7 @@ class Npz(Task):
             archive = np.load(path, allow_pickle=False)
             if whole := isinstance(archive, np.lib.npyio.NpzFile):
                 with archive:
+                    held = archive.files
                     content = {key: archive[key] for key in archive.files if key in _KEYS}
         except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise TaskError(
@@ -46,7 +47,9 @@ class Npz(Task):
             raise TaskError(f"npz: {path} is a single array; save it with np.savez(path, x=..., y=...)")
         for key in ("x", "y"):
             if key not in content:
-                raise TaskError(f'npz: {path} has no array "{key}"; it holds {sorted(content) or "nothing"}')
+                raise TaskError(
+                    f'npz: {path} has no array "{key}"; it holds {", ".join(sorted(held)) or "nothing"}'
+                )
         return _arrays(content, path)
 
 

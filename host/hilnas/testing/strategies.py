@@ -82,7 +82,7 @@ class StrategyContract:
 
     def test_proposals_do_not_repeat(self, strategy: MakeStrategy, space: Space) -> None:
         digests = [trial.architecture.digest for trial in conduct(strategy(space, 1), 30)]
-        assert len(set(digests)) == len(digests)
+        assert len(set(digests)) == len(digests), "an architecture was proposed twice: each costs a training"
 
     def test_survives_a_group_that_only_failed(self, strategy: MakeStrategy, space: Space) -> None:
         def fail(trial: Trial) -> Trial:
