@@ -16,7 +16,7 @@ class OptionsError(ValueError):
 class Options(BaseModel):
     """Base of every group of options: immutable; an unknown key is an error, and so is an endless number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

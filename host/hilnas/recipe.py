@@ -165,6 +165,8 @@ def _override(data: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    if "." not in key and key.strip() not in Recipe.model_fields:
+        raise OptionsError(f'--set "{override}": {_with_section(key.strip())}')
     place: Any = data
     *path, last = key.strip().split(".")
     for part in path:
@@ -175,6 +177,19 @@ def _override(data: dict[str, Any], override: str) -> None:
         place[last] = value
     else:
         raise OptionsError(f'--set "{override}": nothing can be set below "{path[-1]}"')
+
+
+def _with_section(key: str) -> str:
+    """Return the remedy for a key that was given without its section."""
+    sections = {name: field.annotation for name, field in Recipe.model_fields.items()}
+    homes = [
+        f"{name}.{key}"
+        for name, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and key in kind.model_fields
+    ]
+    if homes:
+        return f"write {' or '.join(homes)}"
+    return f"write section.key; the sections are {', '.join(sections)}"
 
 
 def _step(place: Any, part: str, override: str) -> Any:

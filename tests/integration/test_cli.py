@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from hilnas.export import Int8Model, check_int8
+from hilnas.store.lock import exclusive
 from tests.integration.searches import ROOT
 
 QUICK = [
@@ -139,6 +141,8 @@ def test_export_of_a_saved_architecture_and_weights(finished, tmp_path):
         (["run", "--set", "farm.local_agent=false"], 1, "HILNAS_TOKEN"),
         (["run", "--set", "farm.devices=2"], 1, "HILNAS_TOKEN"),
         (["run", "--set", "measurement.runtime=onnx"], 1, "ai-edge-litert, tflite-runtime"),
+        (["run", "--set", "trials=8"], 2, "write search.trials"),
+        (["run", "--set", "trails=8"], 2, "the sections are search, task, space"),
         (["report", "."], 1, "record.sqlite"),
         (["export", "none.json"], 2, "none.json"),
     ],
@@ -193,6 +197,16 @@ def test_the_space_is_printed_with_its_size():
     data = json.loads(done.stdout)
     assert data["size"] > 10**9
     assert data["decisions"][0]["name"] == "resolution"
+    assert data["options"]["kernels"] == [3, 5, 7]
+    assert re.search(r"kernels .*\[3, 5, 7\]", hilnas("space").stdout)
+
+
+def test_two_runs_at_once_take_folders_of_their_own(tmp_path):
+    (tmp_path / "runs" / "quickstart").mkdir(parents=True)
+    with exclusive(tmp_path / "runs" / "quickstart"):
+        done = hilnas("run", *QUICK, "--set", "search.trials=1", "--set", "final.top=0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "quickstart-2" / "result.json").exists()
 
 
 @pytest.mark.parametrize("command", ["run", "report", "export", "space", "recipes"])

@@ -2,17 +2,23 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
+from hilnas.cli.progress import Progress
 from hilnas.cli.run import print_results
+from hilnas.daemon.run import Run
+from hilnas.recipe import check_recipe
 from hilnas.report.charts import Point, scatter
 from hilnas.report.page import page
 from hilnas.report.results import report_folder, results_of, warnings
 from hilnas.search.history import Winner, rebuild
 from hilnas.search.setup import SearchError
-from hilnas.store import EventKind, Record
+from hilnas.store import EventKind, Record, StoreError
 from hilnas.store.codec import dump
+from hilnas.store.lock import exclusive
 from hilnas.trial import Architecture, Estimate, Latency, Measurement, ModelFacts, Proposal, Score, Verdict
 
 DEVICE = {
@@ -103,6 +109,30 @@ def test_the_page_of_a_search_without_results_is_still_a_page(tmp_path):
     assert results["best"] is None
     assert "Nothing to draw yet" in page(results)
     record.close()
+
+
+def test_a_search_that_a_process_holds_is_running(search):
+    def status():
+        with pytest.raises(StoreError, match="missing"):
+            report_folder(folder)
+        return json.loads((folder / "result.json").read_text())["search"]["status"]
+
+    folder, _, _ = search
+    with exclusive(folder):
+        assert status() == "running"
+    assert status() == "stopped"
+
+
+def test_the_display_tells_how_far_the_winner_is(search):
+    folder, record, row = search
+    recipe = check_recipe(RECIPE)
+    run = Run(recipe, folder, phase="training the winner", history=rebuild(record.events(row.id)))
+    run.winners = SimpleNamespace(shares={0: 0.5})
+    display = Progress(Console(width=100))
+    display.show(run)
+    with display.console.capture() as captured:
+        display.console.print(display._render())
+    assert "training the winner, 50% of 12 epochs" in captured.get()
 
 
 def test_a_folder_without_a_record_is_named(tmp_path):

@@ -251,3 +251,10 @@ def test_a_folder_of_one_class_is_refused(tmp_path):
     write_pictures(tmp_path, ["cat"], 3)
     with pytest.raises(TaskError, match="two at least"):
         _ = ImageFolder(ImageFolderOptions(folder=tmp_path)).shape
+
+
+def test_pictures_that_hold_nothing_are_refused(tmp_path):
+    x, y = pictures()
+    np.savez(tmp_path / "blank.npz", x=np.full_like(x, 7), y=y)
+    with pytest.raises(TaskError, match="every pixel of every picture is 7"):
+        _ = Npz(NpzOptions(path=tmp_path / "blank.npz")).shape

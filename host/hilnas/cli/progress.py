@@ -28,7 +28,6 @@ class Progress:
         self._began = time.monotonic()
         self._ended_before = 0
         self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4, transient=True)
-        self._last_phase = ""
 
     def __enter__(self) -> "Progress":
         if self.console.is_terminal:
@@ -86,7 +85,7 @@ class Progress:
             Text(self._time_left(ended, wanted), style="dim"),
         )
         lines = [
-            ("now", run.phase),
+            ("now", run.phase + self._winners(run)),
             ("best", self._best(run)),
             ("device", self._devices(run)),
             ("host", self._host(run)),
@@ -110,6 +109,11 @@ class Progress:
         if not best or best[0].score is None:
             return ""
         return f"trial {best[0].number}: {_in_words(run, best[0].score)}"
+
+    @staticmethod
+    def _winners(run: Run) -> str:
+        shares = run.winners.shares.values() if run.winners is not None else ()
+        return "".join(f", {share:.0%} of {run.recipe.final.epochs} epochs" for share in shares)
 
     @staticmethod
     def _devices(run: Run) -> str:

@@ -16,6 +16,7 @@ from hilnas.daemon.run import run_search
 from hilnas.options import OptionsError
 from hilnas.recipe import load_recipe
 from hilnas.store import RECORD_FILE
+from hilnas.store.lock import in_use
 
 RUNS = Path("runs")
 """Where results go that are not given a folder."""
@@ -158,7 +159,7 @@ def _default_folder(name: str, resume: bool) -> Path:
     numbered = [RUNS / name, *(RUNS / f"{name}-{number}" for number in range(2, 10_000))]
     taken = [folder for folder in numbered if (folder / RECORD_FILE).exists()]
     if not resume:
-        return next(folder for folder in numbered if folder not in taken)
+        return next(folder for folder in numbered if folder not in taken and not in_use(folder))
     if not taken:
         raise OptionsError(
             f"there is no search in {RUNS / name} to resume: leave --resume out, or give --out"

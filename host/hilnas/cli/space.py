@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from hilnas.plugins import Axis
 from hilnas.recipe import load_recipe
 from hilnas.search.setup import make_space, make_task
 
 
 def space_command(source: str | None, overrides: Sequence[str], as_json: bool) -> None:
-    """Print the decisions and the count."""
+    """Print the decisions, the settings that shape them, and the count."""
     recipe = load_recipe(source, overrides)
     task = make_task(recipe)
     space = make_space(recipe, task.shape, task.classes)
@@ -20,7 +21,10 @@ def space_command(source: str | None, overrides: Sequence[str], as_json: bool) -
             {"name": d.name, "choices": list(d.choices), "parent": d.parent, "when": sorted(d.when, key=str)}
             for d in space.decisions
         ]
-        print(json.dumps({"space": space.name, "size": space.size, "decisions": decisions}))
+        options = recipe.options(Axis.SPACE).model_dump(mode="json")
+        print(
+            json.dumps({"space": space.name, "size": space.size, "options": options, "decisions": decisions})
+        )
         return
     table = Table("decision", "choices", "live when")
     for decision in space.decisions:
@@ -32,6 +36,11 @@ def space_command(source: str | None, overrides: Sequence[str], as_json: bool) -
         table.add_row(decision.name, ", ".join(map(str, decision.choices)), when)
     console = Console()
     console.print(table)
+    settings = Table("setting of [space]", "value", "meaning")
+    options = recipe.options(Axis.SPACE)
+    for name, field in type(options).model_fields.items():
+        settings.add_row(name, json.dumps(options.model_dump(mode="json")[name]), field.description or "")
+    console.print(settings)
     console.print(
         f"{space.name} for {task.name}: {space.size:,} architectures", highlight=False, markup=False
     )

@@ -42,6 +42,7 @@ class Run:
     """What is happening, in a word or two."""
     history: History | None = None
     loop: SearchLoop | None = None
+    winners: Winners | None = None
     farm: Farm | None = None
     setup: Setup | None = None
 
@@ -100,7 +101,8 @@ async def run_search(
                 run.phase = "searching"
                 await _unless_agent_fails(loop.run(), agent)
                 run.phase = "training the winner"
-                await _unless_agent_fails(Winners(context).run(), agent)
+                winners = run.winners = Winners(context)
+                await _unless_agent_fails(winners.run(), agent)
                 record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
             finally:
                 record.append(search.id, EventKind.SESSION_ENDED, key=session)

@@ -1,6 +1,7 @@
 """`train`: the candidate is trained for a short while, exported, and its int8 file scored."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -67,6 +68,7 @@ def train_from_scratch(
     seed: int,
     size: tuple[int, int],
     subset: int | None = None,
+    told: Callable[[float], None] | None = None,
 ) -> tuple["nn.Module", Batch, Batch]:
     """Return a module trained on the training split at `size`, what to calibrate it with, and that data."""
     import torch
@@ -76,7 +78,7 @@ def train_from_scratch(
     module = space.build(architecture)
     examples = task.split("train")
     data = prepare(task, examples if subset is None else examples.subset(subset, seed), size)
-    train(module, task, data, options, own_seed)
+    train(module, task, data, options, own_seed, told)
     calibration = prepare(task, examples.subset(CALIBRATION_EXAMPLES, seed), size)
     return module, calibration, data
 
@@ -103,18 +105,23 @@ def binomial_se(share: float, count: int) -> float:
 
 
 def evaluate_final(
-    architecture: Architecture, space: Space, task: Task, options: TrainingOptions, seed: int
+    architecture: Architecture,
+    space: Space,
+    task: Task,
+    options: TrainingOptions,
+    seed: int,
+    told: Callable[[float], None] | None = None,
 ) -> tuple[bytes, dict[str, float], bytes]:
     """Retrain a winner at full size; return its int8 file, its accuracies, and its weights.
 
-    This is where the test split is met, once for a winner.
+    This is where the test split is met, once for a winner. `told` gets the share of epochs done.
     """
     import io
 
     import torch
 
     size = space.input_shape(architecture)[1:]
-    module, calibration, _ = train_from_scratch(architecture, space, task, options, seed, size)
+    module, calibration, _ = train_from_scratch(architecture, space, task, options, seed, size, told=told)
     model = to_int8(module, calibration, task)
     accuracies: dict[str, float] = {}
     splits: tuple[SplitName, ...] = ("validation", "test")

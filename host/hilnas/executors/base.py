@@ -8,6 +8,24 @@ from hilnas import options
 T = TypeVar("T")
 
 
+Told = Callable[[float], None]
+"""Is told which share of some work is done, 0 to 1."""
+
+_listener: Told | None = None
+
+
+def report(share: float) -> None:
+    """Tell whoever waits for the work at hand that this share of it is done; nobody, outside a worker."""
+    if _listener is not None:
+        _listener(share)
+
+
+def report_to(listener: Told) -> None:
+    """Say where `report` goes in this process: a worker's own affair."""
+    global _listener  # noqa: PLW0603 - one process does one piece of work at a time
+    _listener = listener
+
+
 class WorkerDiedError(RuntimeError):
     """A worker process ended while it had work: killed, out of memory, or crashed."""
 
@@ -21,11 +39,13 @@ class Executor(Protocol):
     def slots(self) -> int:
         """How many functions run at once."""
 
-    async def run(self, function: Callable[..., T], *arguments: Any, urgent: bool = False) -> T:
+    async def run(
+        self, function: Callable[..., T], *arguments: Any, urgent: bool = False, told: Told | None = None
+    ) -> T:
         """Return `function(*arguments)`; its exceptions are raised here.
 
-        Urgent work goes before work that waits. WorkerDiedError when the process was lost, after as
-        many tries as the executor makes. Cancelling ends the work.
+        Urgent work goes before work that waits; `told` gets what the function `report`s. WorkerDiedError
+        when the process was lost, after as many tries as the executor makes. Cancelling ends the work.
         """
 
     def pause(self) -> None:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hilnas.executors.base import WorkerDiedError
+from hilnas.executors.base import Told, WorkerDiedError
+from hilnas.executors.local_worker import PROGRESS, RAISED
 from hilnas.options import Options
 
 T = TypeVar("T")
@@ -52,7 +53,9 @@ class LocalProcesses:
         """Number of workers."""
         return self.options.workers or len(os.sched_getaffinity(0))
 
-    async def run(self, function: Callable[..., T], *arguments: Any, urgent: bool = False) -> T:
+    async def run(
+        self, function: Callable[..., T], *arguments: Any, urgent: bool = False, told: Told | None = None
+    ) -> T:
         """Run in the next free worker; see `Executor.run`."""
         payload = pickle.dumps((function, arguments))
         for remaining in range(self.options.retries, -1, -1):
@@ -60,7 +63,7 @@ class LocalProcesses:
             try:
                 if self._closed:
                     raise asyncio.CancelledError("the executor is closed")
-                return await worker.call(payload)  # type: ignore[no-any-return]
+                return await worker.call(payload, told)  # type: ignore[no-any-return]
             except WorkerDiedError as error:
                 if remaining == 0:
                     raise WorkerDiedError(f"{error}; {self.options.retries + 1} tries") from None
@@ -117,7 +120,7 @@ class _Worker:
         self.log = log
         self.process: asyncio.subprocess.Process | None = None
 
-    async def call(self, payload: bytes) -> Any:
+    async def call(self, payload: bytes, told: Told | None) -> Any:
         process = await self._started()
         await self.going.wait()
         assert process.stdin is not None
@@ -125,8 +128,11 @@ class _Worker:
         try:
             process.stdin.write(struct.pack("<Q", len(payload)) + payload)
             await process.stdin.drain()
-            header = await process.stdout.readexactly(8)
-            answer = await process.stdout.readexactly(struct.unpack("<Q", header)[0])
+            kind, value = await _answer(process.stdout)
+            while kind == PROGRESS:
+                if told is not None:
+                    told(value)
+                kind, value = await _answer(process.stdout)
         except (asyncio.IncompleteReadError, ConnectionError):
             code = await process.wait()
             self.process = None
@@ -134,8 +140,7 @@ class _Worker:
         except BaseException:
             await self.kill()  # cancelled half-way: what it would still say belongs to nobody
             raise
-        failed, value = pickle.loads(answer)  # noqa: S301 - from our own child
-        if failed:
+        if kind == RAISED:
             raise value
         return value
 
@@ -162,6 +167,12 @@ class _Worker:
         if process is not None and process.returncode is None:
             process.kill()
             await process.wait()
+
+
+async def _answer(stream: asyncio.StreamReader) -> tuple[str, Any]:
+    (length,) = struct.unpack("<Q", await stream.readexactly(8))
+    kind, value = pickle.loads(await stream.readexactly(length))  # noqa: S301 - from our own child
+    return kind, value
 
 
 def _end(code: int) -> str:

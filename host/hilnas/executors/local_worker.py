@@ -10,7 +10,12 @@ import signal
 import struct
 import sys
 import traceback
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from hilnas.executors.base import report_to
+
+RETURNED, RAISED, PROGRESS = "returned", "raised", "progress"
+"""What an answer is: the last of a call, or one on its way."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -20,6 +25,7 @@ def main() -> int:
     _die_with_parent(int(sys.argv[1]))
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log, not between the answers
+    report_to(lambda share: _write(answers, _pickled(PROGRESS, share)))
     os.nice(5)  # whoever works at this machine, and a device on it, goes first
     while True:
         header = calls.read(8)
@@ -32,20 +38,28 @@ def _serve(payload: bytes, answers: BinaryIO) -> None:
     try:
         function, arguments = pickle.loads(payload)  # noqa: S301 - from our own parent
         _limit_threads()
-        answer = pickle.dumps((False, function(*arguments)))
+        answer = _pickled(RETURNED, function(*arguments))
     except Exception as error:  # noqa: BLE001 - every failure travels to the caller
         traceback.print_exc()
         answer = _failure(error)
+    _write(answers, answer)
+
+
+def _pickled(kind: str, value: Any) -> bytes:
+    return pickle.dumps((kind, value))
+
+
+def _write(answers: BinaryIO, answer: bytes) -> None:
     answers.write(struct.pack("<Q", len(answer)) + answer)
     answers.flush()
 
 
 def _failure(error: Exception) -> bytes:
     try:
-        answer = pickle.dumps((True, error))
+        answer = _pickled(RAISED, error)
         pickle.loads(answer)  # noqa: S301 - some exceptions pickle and do not come back
     except Exception:  # noqa: BLE001
-        return pickle.dumps((True, RuntimeError(f"{type(error).__name__}: {error}")))
+        return _pickled(RAISED, RuntimeError(f"{type(error).__name__}: {error}"))
     return answer
 
 

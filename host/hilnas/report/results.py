@@ -16,6 +16,7 @@ from hilnas.search.setup import SearchError, make_space, resolve_objectives
 from hilnas.search.winners import best_trials
 from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
 from hilnas.store.files import write_atomically
+from hilnas.store.lock import in_use
 from hilnas.trial import Measurement, Trial, TrialStatus
 
 FORMAT = 1
@@ -31,15 +32,17 @@ def report_folder(folder: Path) -> dict[str, Any]:
         searches = record.searches()
         if not searches:
             raise SearchError(f"the record in {folder} holds no search: nothing was begun there")
-        return write_results(record, searches[-1], folder)
+        return write_results(record, searches[-1], folder, running=in_use(folder))
     finally:
         record.close()
 
 
-def write_results(record: Record, search: SearchRow, folder: Path) -> dict[str, Any]:
+def write_results(record: Record, search: SearchRow, folder: Path, running: bool = False) -> dict[str, Any]:
     """Write result.json, report.html and, once there is one, model.tflite with model_card.md."""
     history = rebuild(record.events(search.id))
     results = results_of(search, history)
+    if running and not history.finished:
+        results["search"]["status"] = "running"
     best = results["best"]
     content, missing = None, None
     if best is not None:

@@ -27,6 +27,8 @@ class Winners:
         self._training = context.setup.recipe.final.model_dump(mode="json", exclude={"top"})
         # A winner that is trained anew, in a later session, has events of its own.
         self._session = str(len(self._history.sessions))
+        self.shares: dict[int, float] = {}
+        """Share of the epochs done of each winner in training."""
 
     async def run(self) -> None:
         """Train and measure all winners. SearchError, after the others are cancelled, when one cannot be."""
@@ -65,6 +67,7 @@ class Winners:
                 setup.recipe.final,
                 setup.seed,
                 threads,
+                told=lambda share: self.shares.update({trial.number: share}),
             )
         except (ExportError, TrainingError, WorkerDiedError) as error:
             raise SearchError(

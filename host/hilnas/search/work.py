@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hilnas.estimators import Estimator
+from hilnas.executors import report
 from hilnas.recipe import FinalOptions
 from hilnas.spaces import Space
 from hilnas.tasks import Task
@@ -60,5 +61,5 @@ def train_winner(
 
     start = time.perf_counter()
     torch.set_num_threads(threads)
-    content, accuracies, weights = evaluate_final(architecture, space, task, options, seed)
+    content, accuracies, weights = evaluate_final(architecture, space, task, options, seed, report)
     return (content, check_int8(content), accuracies, weights), time.perf_counter() - start

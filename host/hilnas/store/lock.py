@@ -9,6 +9,21 @@ from pathlib import Path
 from hilnas.store.record import StoreError
 
 
+def in_use(folder: Path) -> bool:
+    """Return whether a process holds `folder`."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; StoreError names the process that holds it. Freed by any death."""

@@ -157,6 +157,11 @@ class Task(ABC):
 def _load(task: Task) -> Arrays:
     """Read, check and split a task's data, once a process."""
     arrays = check_arrays(task.read(), task.name)
+    if arrays.images.min() == arrays.images.max():
+        raise TaskError(
+            f"{task.name}: every pixel of every picture is {arrays.images.min()}: there is nothing to learn; "
+            "were they read or scaled wrongly?"
+        )
     codes = assign_splits(
         arrays.images,
         arrays.labels,

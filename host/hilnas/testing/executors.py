@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hilnas.executors import Executor, WorkerDiedError
+from hilnas.executors import Executor, WorkerDiedError, report
 
 MakeExecutor = Callable[[Path], Executor]
 
@@ -36,6 +36,13 @@ def die_once(marker: str) -> str:
         path.touch()
         die()
     return "alive"
+
+
+def count_to(number: int) -> int:
+    """Work that tells how far it has come."""
+    for done in range(number):
+        report((done + 1) / number)
+    return number
 
 
 def sleep(seconds: float) -> None:
@@ -72,6 +79,20 @@ class ExecutorContract:
                 await executor.close()
 
         asyncio.run(main())
+
+    def test_reports_come_before_the_value(self, make: MakeExecutor, tmp_path: Path) -> None:
+        told: list[float] = []
+
+        async def main() -> int:
+            executor = make(tmp_path)
+            try:
+                await executor.run(count_to, 3)
+                return await executor.run(count_to, 4, told=told.append)
+            finally:
+                await executor.close()
+
+        assert asyncio.run(main()) == 4
+        assert told == [0.25, 0.5, 0.75, 1.0]
 
     def test_a_lost_process_costs_a_try(self, make: MakeExecutor, tmp_path: Path) -> None:
         async def main() -> str:
