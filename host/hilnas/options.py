@@ -6,11 +6,15 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hilnas.errors import HilnasError
+
 OptionsT = TypeVar("OptionsT", bound="Options")
 
 
-class OptionsError(ValueError):
+class OptionsError(HilnasError, ValueError):
     """An option is unknown or has a wrong value; the message names it and the remedy."""
+
+    exit_code = 2
 
 
 class Options(BaseModel):

@@ -83,11 +83,10 @@ class Recipe(Options):
         """Let a section that only changes a setting keep the name that it has by default."""
         if not isinstance(data, dict):
             return data
-        defaults = {"space": "mbconv", "strategy": "rl", "estimator": "train", "executor": "local"}
         named = {
-            key: {"name": name, **data[key]}
-            for key, name in defaults.items()
-            if isinstance(data.get(key), dict)
+            key: {"name": field.default.name, **data[key]}
+            for key, field in cls.model_fields.items()
+            if isinstance(field.default, PluginSection) and isinstance(data.get(key), dict)
         }
         return {**data, **named}
 

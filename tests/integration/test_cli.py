@@ -66,6 +66,9 @@ def test_the_winner_runs_as_its_card_says(finished):
     model = Int8Model(folder / "model.tflite")
     assert model.predict(np.zeros((1, 1, 16, 16), np.float32)).shape == (1, 10)
     card = (folder / "model_card.md").read_text()
+    assert (
+        "16x16 and 1 channel(s) (pixels of 0 to 16 times 255/16, enlarged bilinearly, rounded), then" in card
+    )
     assert f"{check_int8((folder / 'model.tflite').read_bytes()).input_scale}" in card
     assert "Test accuracy of this file" in card
 
@@ -223,7 +226,7 @@ def test_import_and_help_pull_in_nothing_heavy():
 def test_arrows_run_one_way():
     """No floor imports one above it, and host and agent meet on the wire alone."""
     floors = [
-        {"trial", "options", "units", "plugins", "versions", "spaces", "tasks", "store"},
+        {"errors", "trial", "options", "units", "plugins", "versions", "spaces", "tasks", "store"},
         {"strategies", "estimators", "export", "objectives", "farm", "executors"},
         {"recipe", "search", "report", "testing"},
         {"daemon"},

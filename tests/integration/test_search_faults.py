@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import grpc
 import pytest
@@ -17,7 +18,7 @@ from hilnas.search.setup import SearchError
 from hilnas.store import EventKind
 from hilnas_protos.v1 import measurement_pb2 as wire
 from tests.integration.scripted import CLASS, ScriptedAgent
-from tests.integration.searches import ROOT, recipe
+from tests.integration.searches import ROOT, events, finish, recipe, start
 
 
 def free_port():
@@ -138,3 +139,38 @@ def test_ctrl_c_does_not_wait_for_data(tmp_path):
     assert process.returncode == 130, err
     assert "--resume" in err
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1.3 MB, and a function that gives it room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.decode().strip()}")
+    yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=300m", disk], check=True)
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_disk_that_fills_up_costs_nothing_once_it_has_room(small_disk, tmp_path):
+    disk, make_room = small_disk
+    calls, folder = tmp_path / "calls", disk / "run"
+    calls.touch()
+    code, _, err = finish(start(folder, recipe(calls)))
+    assert code != 0
+    assert "No space left" in err or "disk is full" in err, err
+    before, asked = [(e.kind, e.trial, e.key) for e in events(folder)], Counter(calls.read_text().split())
+    make_room()
+    code, _, err = finish(start(folder, recipe(calls)))
+    assert code == 0, err
+    after = [(e.kind, e.trial, e.key) for e in events(folder)]
+    assert after[: len(before)] == before
+    assert len(set(after)) == len(after)
+    trials = json.loads((folder / "result.json").read_text())["trials"]
+    assert sum(trial["status"] != "FAILED" for trial in trials) == 20
+    asked_after = Counter(calls.read_text().split())
+    known = [trials[number]["digest"] for kind, number, _ in before if kind is EventKind.ESTIMATED]
+    assert all(asked_after[digest] == asked[digest] for digest in known), "a recorded estimate was done again"

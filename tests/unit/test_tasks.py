@@ -258,3 +258,9 @@ def test_pictures_that_hold_nothing_are_refused(tmp_path):
     np.savez(tmp_path / "blank.npz", x=np.full_like(x, 7), y=y)
     with pytest.raises(TaskError, match="every pixel of every picture is 7"):
         _ = Npz(NpzOptions(path=tmp_path / "blank.npz")).shape
+
+
+def test_an_archive_without_examples_is_refused(tmp_path):
+    np.savez(tmp_path / "empty.npz", x=np.zeros((0, 8, 8), np.uint8), y=np.zeros(0, np.int64))
+    with pytest.raises(TaskError, match=r"empty\.npz"):
+        _ = Npz(NpzOptions(path=tmp_path / "empty.npz")).shape

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hilnas import __version__
+from hilnas.errors import HilnasError
 
 app = typer.Typer(
     name="hilnas",
@@ -136,11 +137,10 @@ def main() -> int:
         cause = error
         while isinstance(cause, ExceptionGroup):
             cause = cause.exceptions[0]
-        code = _exit_code(cause)
-        if code is None:
-            raise
+        if not isinstance(cause, HilnasError | OSError):
+            raise  # a defect of ours
         print(f"hilnas: {_in_words(cause)}", file=sys.stderr)
-        return code
+        return cause.exit_code if isinstance(cause, HilnasError) else 1
     return 0
 
 
@@ -158,15 +158,3 @@ def _in_words(error: Exception) -> str:
         errno.EROFS: "choose a place that you may write to",
     }.get(error.errno)
     return f"{error.filename}: {error.strerror}" + (f": {remedy}" if remedy else "")
-
-
-def _exit_code(error: Exception) -> int | None:
-    """Return 2 for what was asked wrongly, 1 for what went wrong, None for a defect of ours."""
-    from hilnas.options import OptionsError
-
-    if isinstance(error, OptionsError):
-        return 2
-    names = {"TaskError", "SpaceError", "SearchError", "StoreError", "FarmError", "ExportError"}
-    if names & {kind.__name__ for kind in type(error).__mro__} or isinstance(error, OSError):
-        return 1
-    return None

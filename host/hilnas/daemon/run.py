@@ -180,7 +180,8 @@ def _same_world(history: History, setup: Setup, folder: Path) -> None:
     if not history.sessions:
         return
     before = history.sessions[0]
-    if dict(before.task) != task_facts(setup.task):
+    facts = task_facts(setup.task)
+    if any(facts.get(key) != value for key, value in before.task.items()):
         raise SearchError(
             f"the data of task {setup.task.name} is not what the search in {folder} began with: "
             "put it back, or start anew with another --out"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from hilnas.errors import HilnasError
 
-class ExportError(ValueError):
+
+class ExportError(HilnasError, ValueError):
     """A network that cannot be exported, or a model file that is not a sound full-int8 model."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from hilnas.errors import HilnasError
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
 from hilnas.farm.jobs import MAX_ATTEMPTS, Fences, Job
 from hilnas.farm.scheduler import Free, assign
@@ -26,7 +27,7 @@ DEADLINE_SLACK_S = 60.0
 """Time for fetching a model, beyond the deadline of its execution."""
 
 
-class FarmError(RuntimeError):
+class FarmError(HilnasError, RuntimeError):
     """The farm cannot do what is asked; the message says what is missing."""
 
 

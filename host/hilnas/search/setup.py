@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hilnas.errors import HilnasError
 from hilnas.estimators import Estimator
 from hilnas.farm.devices import DeviceFacts
 from hilnas.objectives import MEASURED, Objective, Quantity
@@ -18,7 +19,7 @@ from hilnas.tasks.resize import RESIZE
 _SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 
 
-class SearchError(RuntimeError):
+class SearchError(HilnasError, RuntimeError):
     """A search cannot start or go on; the message says what to do."""
 
 
@@ -66,6 +67,7 @@ def task_facts(task: Task) -> dict[str, Any]:
     normalisation = task.normalisation
     return {
         "name": task.name,
+        "preparation": task.preparation,
         "shape": list(task.shape),
         "labels": list(task.labels),
         "examples": {name: len(task.split(name)) for name in _SPLITS},

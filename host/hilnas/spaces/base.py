@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hilnas.errors import HilnasError
 from hilnas.options import nearest
 from hilnas.trial import Architecture, Choice
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class SpaceError(ValueError):
+class SpaceError(HilnasError, ValueError):
     """An architecture is not a point of the space, or a space is not well formed."""
 
 

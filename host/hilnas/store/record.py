@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from hilnas.errors import HilnasError
 from hilnas.store.codec import dump, load
 from hilnas.store.migrate import upgrade
 from hilnas.store.tables import events, measurements, searches
@@ -21,7 +22,7 @@ RECORD_FILE = "record.sqlite"
 """Name of the record in a results folder."""
 
 
-class StoreError(RuntimeError):
+class StoreError(HilnasError, RuntimeError):
     """The store cannot be used; the message says what to do."""
 
 

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from hilnas.errors import HilnasError
 from hilnas.options import Options
 from hilnas.tasks.split import CODES, assign_splits
 
 SplitName = Literal["train", "validation", "test"]
 
 
-class TaskError(ValueError):
+class TaskError(HilnasError, ValueError):
     """The data cannot be used; the message names the file or array and the remedy."""
 
 
@@ -99,6 +100,8 @@ class Task(ABC):
 
     Options: ClassVar[type[TaskOptions]] = TaskOptions
     name: ClassVar[str] = ""
+    preparation: ClassVar[str] = ""
+    """How `read` brings a stored picture to the task's shape and unit, for whoever uses the model."""
 
     def __init__(self, options: TaskOptions | None = None, seed: int = 0) -> None:
         self.options = options if options is not None else self.Options()

@@ -18,6 +18,7 @@ class Digits(Task):
 
     Options = DigitsOptions
     name = "digits"
+    preparation = "pixels of 0 to 16 times 255/16, enlarged bilinearly, rounded"
 
     def read(self) -> Arrays:
         """Read them from scikit-learn and enlarge them bilinearly."""

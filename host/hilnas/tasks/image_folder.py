@@ -30,6 +30,7 @@ class ImageFolder(Task):
 
     Options = ImageFolderOptions
     name = "image-folder"
+    preparation = "the shorter side is scaled, the middle cut out"
 
     def read(self) -> Arrays:
         """Read every picture. TaskError names the folder or file that is wrong."""
