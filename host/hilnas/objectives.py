@@ -10,14 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from hilnas.farm.settings import CONFIDENCE
 from hilnas.options import Options
-from hilnas.trial import FIGURE_VERDICTS, Measurement, Score, Trial, TrialStatus
+from hilnas.trial import FIGURE_VERDICTS, Architecture, Measurement, Score, Trial, TrialStatus
 from hilnas.units import parse_quantity
+
+Values = float | NDArray[np.float64]
+"""A quantity of one architecture or of many."""
 
 
 class Quantity(StrEnum):
@@ -104,27 +109,27 @@ class Objective(Options):
         """Is more better?"""
         return self.quantity is Quantity.ACCURACY
 
-    def breaks_limit(self, value: float) -> bool:
-        """Is `value` beyond the limit?"""
+    def breaks_limit(self, value: Values) -> Any:
+        """Is each of `value` beyond the limit?"""
         if self.limit is None:
-            return False
-        return value < self.limit if self.maximise else value > self.limit
+            return np.zeros(np.shape(value), bool)
+        return np.asarray(value) < self.limit if self.maximise else np.asarray(value) > self.limit
 
-    def factor(self, value: float) -> float:
+    def factor(self, value: Values) -> Any:
         """Return what a cost multiplies the accuracy by (soft, hard); 1 without a target."""
         if self.target is None or self.kind == "absolute" or self.maximise:
             return 1.0
-        ratio = max(value, self.floor or 0.0, 1e-9) / self.target
+        ratio = np.maximum(value, max(self.floor or 0.0, 1e-9)) / self.target
         if self.kind == "soft":
-            return float(ratio**self.exponent)
+            return ratio**self.exponent
         beyond = self.exponent if "exponent" in self.model_fields_set else -1.0
-        return float(ratio**beyond) if ratio > 1 else 1.0
+        return np.maximum(ratio, 1.0) ** beyond
 
-    def addend(self, value: float) -> float:
+    def addend(self, value: Values) -> Any:
         """Return what an absolute cost adds to the reward, never above zero."""
         if self.target is None or self.kind != "absolute" or self.maximise:
             return 0.0
-        return self.slope * abs(max(value, self.floor or 0.0) / self.target - 1.0)
+        return self.slope * np.abs(np.maximum(value, self.floor or 0.0) / self.target - 1.0)
 
 
 @dataclass(frozen=True)
@@ -196,20 +201,21 @@ def score(objectives: Sequence[Objective], trial: Trial) -> Score:
             raise ValueError(f"trial {trial.number} has no figure for {objective.label}")
         figures[objective.label] = figure
     values = {label: figure.value for label, figure in figures.items()}
-    reward = _reward(objectives, values)
+    reward = float(rewards(objectives, values))
     variance = 0.0
     for label, figure in figures.items():
         if figure.se > 0:
-            high = _reward(objectives, {**values, label: figure.value + figure.se})
-            low = _reward(objectives, {**values, label: max(0.0, figure.value - figure.se)})
-            variance += ((high - low) / 2) ** 2
+            high = rewards(objectives, {**values, label: figure.value + figure.se})
+            low = rewards(objectives, {**values, label: max(0.0, figure.value - figure.se)})
+            variance += float((high - low) / 2) ** 2
     return Score(reward, math.sqrt(variance), values)
 
 
-def _reward(objectives: Sequence[Objective], values: Mapping[str, float]) -> float:
-    accuracy = 1.0
-    product = 1.0
-    total = 0.0
+def rewards(objectives: Sequence[Objective], values: Mapping[str, Values]) -> Any:
+    """Return the reward of values by objective label, each a number or an array of one shape; limits aside."""
+    accuracy: Any = 1.0
+    product: Any = 1.0
+    total: Any = 0.0
     for objective in objectives:
         value = values[objective.label]
         if objective.quantity is Quantity.ACCURACY:
@@ -217,6 +223,30 @@ def _reward(objectives: Sequence[Objective], values: Mapping[str, float]) -> flo
         product *= objective.factor(value)
         total += objective.addend(value)
     return accuracy * product + total
+
+
+def best_trials(trials: Iterable[Trial], count: int | None = None) -> list[Trial]:
+    """Return the first scored trial of each architecture, the highest reward first, `count` at most.
+
+    The reward of an architecture that was measured again is the mean, weighted by 1/se².
+    """
+    runs: dict[Architecture, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if trial.status is TrialStatus.SCORED and trial.score is not None:
+            runs.setdefault(trial.architecture, []).append(trial)
+    ranked = sorted(runs.values(), key=lambda run: (-mean_reward(run).value, run[0].number))
+    return [run[0] for run in ranked][:count]
+
+
+def mean_reward(trials: Sequence[Trial]) -> Figure:
+    """Return the mean reward of scored trials of one architecture, weighted by 1/se², with its error."""
+    scores = [trial.score for trial in trials if trial.score is not None]
+    if any(score.reward_se <= 0 for score in scores):  # exact ones outweigh all others
+        exact = [score.reward for score in scores if score.reward_se <= 0]
+        return Figure(sum(exact) / len(exact))
+    weights = [score.reward_se**-2 for score in scores]
+    total = sum(weights)
+    return Figure(sum(w * s.reward for w, s in zip(weights, scores, strict=True)) / total, total**-0.5)
 
 
 def pareto_front(objectives: Sequence[Objective], trials: Iterable[Trial]) -> list[Trial]:

@@ -63,6 +63,8 @@ class Proposal:
     """Natural logarithm of the behaviour policy's probability of each live decision, in order."""
     random_state: str = ""
     """State of the strategy's random generator before the draw, as text."""
+    repeat: int = 0
+    """How many earlier trials of the architecture this one doubts: above 0 it is measured and estimated anew."""
 
 
 @dataclass(frozen=True)

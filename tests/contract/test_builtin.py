@@ -23,13 +23,13 @@ from hilnas.testing import (
 class TestRandom(StrategyContract):
     @pytest.fixture
     def strategy(self):
-        return lambda space, seed: Random(space, RandomOptions(), seed)
+        return lambda problem, seed: Random(problem, RandomOptions(), seed)
 
 
 class TestRl(StrategyContract):
     @pytest.fixture
     def strategy(self):
-        return lambda space, seed: Reinforce(space, ReinforceOptions(), seed)
+        return lambda problem, seed: Reinforce(problem, ReinforceOptions(), seed)
 
 
 class TestMBConvOnGreyImages(SpaceContract):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from hilnas.objectives import Objective
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies import Problem
 from hilnas.strategies.random import Random, RandomOptions
 from hilnas.strategies.rl import Reinforce
 from hilnas.strategies.rl.policy import Policy
@@ -15,6 +17,7 @@ from hilnas.testing.strategies import conduct
 from hilnas.trial import Score, Trial, TrialStatus
 
 SPACE = MBConv((1, 32, 32), 10)
+PROBLEM = Problem(SPACE, (Objective(quantity="accuracy"),))
 
 
 def small_kernels(trial):
@@ -30,8 +33,8 @@ def mean_reward(trials):
 
 def test_rl_learns_what_random_does_not():
     options = ReinforceOptions()
-    learned = conduct(Reinforce(SPACE, options, 0), 240, 8, 4, small_kernels)
-    drawn = conduct(Random(SPACE, RandomOptions(), 0), 240, 8, 4, small_kernels)
+    learned = conduct(Reinforce(PROBLEM, options, 0), 240, 8, 4, small_kernels)
+    drawn = conduct(Random(PROBLEM, RandomOptions(), 0), 240, 8, 4, small_kernels)
     assert mean_reward(learned[-60:]) > mean_reward(drawn[-60:]) + 0.3
 
 
@@ -41,12 +44,12 @@ def test_rl_shuns_what_was_invalid():
             return Trial(trial.number, trial.proposal, TrialStatus.INVALID, "too large")
         return Trial(trial.number, trial.proposal, TrialStatus.SCORED, score=Score(0.9, 0.0, {}))
 
-    trials = conduct(Reinforce(SPACE, ReinforceOptions(), 0), 160, 8, 4, refuse_wide)
+    trials = conduct(Reinforce(PROBLEM, ReinforceOptions(), 0), 160, 8, 4, refuse_wide)
     assert sum(trial.status is TrialStatus.INVALID for trial in trials[-40:]) < 10
 
 
 def test_what_is_invalid_is_never_better_than_what_was_scored():
-    strategy = Reinforce(SPACE, ReinforceOptions(), 0)
+    strategy = Reinforce(PROBLEM, ReinforceOptions(), 0)
     proposals = [strategy.propose([]) for _ in range(4)]
     scores = [
         Trial(n, proposal, TrialStatus.SCORED, score=Score(-0.5 - n, 0.0, {}))
@@ -60,7 +63,7 @@ def test_what_is_invalid_is_never_better_than_what_was_scored():
 
 
 def test_a_failed_device_teaches_nothing():
-    strategy = Reinforce(SPACE, ReinforceOptions(), 0)
+    strategy = Reinforce(PROBLEM, ReinforceOptions(), 0)
     before = [parameter.clone() for parameter in strategy.policy.parameters()]
     proposal = strategy.propose([])
     strategy.observe([Trial(0, proposal, TrialStatus.FAILED, "the link was cut")])
@@ -98,7 +101,7 @@ def test_the_policy_is_a_distribution_over_the_space():
 
 
 def test_proposals_start_uniform():
-    strategy = Reinforce(SPACE, ReinforceOptions(), 0)
+    strategy = Reinforce(PROBLEM, ReinforceOptions(), 0)
     proposal = strategy.propose([])
     choices = {decision.name: len(decision.choices) for decision in SPACE.decisions}
     expected = [-math.log(choices[name]) for name, _ in proposal.architecture.decisions]

@@ -10,9 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hilnas.daemon.run import Run
-from hilnas.objectives import UNITS, Quantity
+from hilnas.objectives import UNITS, Quantity, best_trials
 from hilnas.recipe import check_recipe
-from hilnas.search.winners import best_trials
 from hilnas.store import Event, EventKind
 from hilnas.trial import Score
 

@@ -101,7 +101,7 @@ async def run_search(
                 run.phase = "searching"
                 await _unless_agent_fails(loop.run(), agent)
                 run.phase = "training the winner"
-                winners = run.winners = Winners(context)
+                winners = run.winners = Winners(context, loop.strategy)
                 await _unless_agent_fails(winners.run(), agent)
                 record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
             finally:

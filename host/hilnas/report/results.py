@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hilnas.export import check_int8
-from hilnas.objectives import Objective, front_hypervolume, pareto_front
+from hilnas.objectives import Objective, best_trials, front_hypervolume, pareto_front
 from hilnas.recipe import check_recipe
 from hilnas.report.card import model_card
 from hilnas.report.page import page
 from hilnas.search.history import History, Winner, rebuild
 from hilnas.search.setup import SearchError, make_space, resolve_objectives
-from hilnas.search.winners import best_trials
 from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
 from hilnas.store.files import write_atomically
 from hilnas.store.lock import in_use

@@ -33,17 +33,27 @@ class SearchContext:
         self.record.append(self.search_id, kind, trial, key, payload)
 
     async def measure_once(
-        self, trial: int, model_sha256: str, device_class: str, kind: EventKind, key: str | None = None
+        self,
+        trial: int,
+        model_sha256: str,
+        device_class: str,
+        kind: EventKind,
+        key: str | None = None,
+        anew: bool = False,
     ) -> Measurement:
-        """Return what a device class says of a stored model, from the record or anew, as an event of `kind`.
+        """Return what a device class says of a stored model, as an event of `kind`.
+
+        It is asked once: the record knows the rest, unless it is to be asked `anew`.
 
         A DEVICE_FAULT is returned and not recorded: it says nothing of the model. Nor is a failure of a
         winner, whose architecture has been measured before: that must be mended, and then tried again.
         """
         options = self.farm.options
-        known = self.record.find_measurement(
-            model_sha256, device_class, options.protocol_hash, options.runtime_asked
-        )
+        known = None
+        if not anew:
+            known = self.record.find_measurement(
+                model_sha256, device_class, options.protocol_hash, options.runtime_asked
+            )
         measurement = known or await self.farm.measure(model_sha256, device_class)
         final = kind is EventKind.WINNER_MEASURED
         if measurement.verdict in FIGURE_VERDICTS or (measurement.verdict in MODEL_FAULTS and not final):

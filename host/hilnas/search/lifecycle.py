@@ -16,9 +16,12 @@ from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.tasks import TaskError
 from hilnas.tasks.training import TrainingError
-from hilnas.trial import MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Verdict
+from hilnas.trial import MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Trial, Verdict
 
 T = TypeVar("T")
+
+_SEEDS_APART = 1_000_003
+"""Between the training seeds of an architecture's repeats."""
 
 
 class _Invalid(Exception):  # noqa: N818 - an outcome, not an error
@@ -90,7 +93,11 @@ class Lifecycle:
         assert trial.model is not None
         self.stages.setdefault(number, "measure")
         measurement = await self._context.measure_once(
-            number, trial.model.sha256, device_class, EventKind.MEASURED
+            number,
+            trial.model.sha256,
+            device_class,
+            EventKind.MEASURED,
+            anew=trial.proposal.repeat > 0,
         )
         if measurement.verdict is Verdict.DEVICE_FAULT:
             raise _Failed(f"{measurement.verdict} on {measurement.device}: {measurement.message}")
@@ -113,26 +120,29 @@ class Lifecycle:
             return
         self.stages[number] = "train"
         async with self._one_at_a_time[trial.architecture]:
-            estimate, seconds = self._known_estimate(trial.architecture), 0.0
+            estimate, seconds = self._known_estimate(trial), 0.0
             if estimate is None:
                 estimate, seconds = await self._estimate_anew(number)
         self._append(number, EventKind.ESTIMATED, payload={"estimate": dump(estimate), "seconds": seconds})
         self.stages[number] = "measure"
 
-    def _known_estimate(self, architecture: Architecture) -> Estimate | None:
-        """A strategy may propose one architecture twice; it is trained once."""
-        twins = (t for t in self._trials if t.estimate is not None and t.architecture == architecture)
-        return next((twin.estimate for twin in twins), None)
+    def _known_estimate(self, trial: Trial) -> Estimate | None:
+        """A strategy may propose one architecture twice; it is trained once, unless the result is in doubt."""
+        for twin in self._trials:
+            same = twin.architecture == trial.architecture and twin.proposal.repeat == trial.proposal.repeat
+            if same and twin.estimate is not None:
+                return twin.estimate
+        return None
 
     async def _estimate_anew(self, number: int) -> tuple[Estimate, float]:
-        setup = self._setup
+        setup, trial = self._setup, self._trials[number]
         (estimate, content), seconds = await self._work(
             estimate_architecture,
             setup.estimator,
-            self._trials[number].architecture,
+            trial.architecture,
             setup.space,
             setup.task,
-            setup.seed,
+            setup.seed + trial.proposal.repeat * _SEEDS_APART,
         )
         if not (0 <= estimate.accuracy <= 1 and 0 <= estimate.accuracy_se < math.inf):
             raise _Failed(

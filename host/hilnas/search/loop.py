@@ -31,7 +31,7 @@ class SearchLoop:
         self._options = context.setup.recipe.search
         self.history = history = context.history
         self.lifecycle = Lifecycle(context)
-        self._strategy = context.setup.new_strategy()
+        self.strategy = context.setup.new_strategy()
         self._running: dict[int, asyncio.Task[None]] = {}
         self._started = time.monotonic()
         self._spent_before_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
@@ -40,7 +40,7 @@ class SearchLoop:
 
     async def run(self) -> None:
         """Run to the end of the budget. Cancelling it leaves every trial where the record has it."""
-        replay(self._strategy, self.history)
+        replay(self.strategy, self.history)
         try:
             for trial in self.history.trials:
                 if not trial.final:
@@ -78,7 +78,7 @@ class SearchLoop:
         options = self._options
         number = len(self.history.trials)
         self._observe_through(observed_before(number, options.in_flight, options.group))
-        proposal = self._strategy.propose(pending(self.history.trials[self.history.observed :]))
+        proposal = self.strategy.propose(pending(self.history.trials[self.history.observed :]))
         self._context.append(EventKind.PROPOSED, number, payload=dump(proposal))
         self._launch(number)
 
@@ -90,7 +90,7 @@ class SearchLoop:
             through = min(start + group, end)
             trials = self.history.trials[start:through]
             self._context.append(EventKind.OBSERVED, key=str(through), payload={"through": through})
-            self._strategy.observe(trials)
+            self.strategy.observe(trials)
 
     def _launch(self, number: int) -> None:
         self._running[number] = asyncio.create_task(self.lifecycle.run(number), name=f"trial {number}")

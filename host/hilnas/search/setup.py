@@ -12,7 +12,7 @@ from hilnas.options import nearest
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe
 from hilnas.spaces import Space
-from hilnas.strategies import Strategy
+from hilnas.strategies import Problem, Strategy
 from hilnas.tasks import SplitName, Task
 from hilnas.tasks.resize import RESIZE
 
@@ -44,7 +44,7 @@ class Setup:
     def new_strategy(self) -> Strategy:
         """Return the strategy as it was before the first proposal."""
         strategy: Strategy = find(Axis.STRATEGY, self.recipe.strategy.name)(
-            self.space, self.recipe.options(Axis.STRATEGY), self.seed
+            Problem(self.space, self.objectives), self.recipe.options(Axis.STRATEGY), self.seed
         )
         return strategy
 

@@ -10,8 +10,9 @@ from hilnas.search.setup import SearchError
 from hilnas.search.work import train_winner
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
+from hilnas.strategies import Strategy
 from hilnas.tasks.training import TrainingError
-from hilnas.trial import FIGURE_VERDICTS, ModelFacts, Trial, TrialStatus
+from hilnas.trial import FIGURE_VERDICTS, ModelFacts, Trial
 
 
 class Winners:
@@ -20,8 +21,9 @@ class Winners:
     A change of [final] is a reason to train anew: the later winner of a trial replaces the earlier one.
     """
 
-    def __init__(self, context: SearchContext) -> None:
+    def __init__(self, context: SearchContext, strategy: Strategy) -> None:
         self._context = context
+        self._strategy = strategy
         self._setup = context.setup
         self._history = context.history
         self._training = context.setup.recipe.final.model_dump(mode="json", exclude={"top"})
@@ -32,7 +34,7 @@ class Winners:
 
     async def run(self) -> None:
         """Train and measure all winners. SearchError, after the others are cancelled, when one cannot be."""
-        chosen = best_trials(self._history.trials, self._setup.recipe.final.top)
+        chosen = self._strategy.rank(self._history.trials)[: self._setup.recipe.final.top]
         threads = max(1, self._context.executor.slots // max(1, len(chosen)))
         try:
             async with asyncio.TaskGroup() as group:
@@ -93,11 +95,3 @@ class Winners:
                 f"the retrained winner, trial {winner.trial}, could not be measured: {measurement.verdict} on "
                 f"{measurement.device or device_class}: {measurement.message}. Mend that and use --resume"
             )
-
-
-def best_trials(trials: list[Trial], count: int) -> list[Trial]:
-    """Return the `count` scored trials of the highest reward, one of each architecture."""
-    scored = [t for t in trials if t.status is TrialStatus.SCORED and t.score is not None]
-    ranked = sorted(scored, key=lambda t: (-(t.score.reward if t.score else 0.0), t.number))
-    unique = {trial.architecture: trial for trial in reversed(ranked)}
-    return [trial for trial in ranked if unique[trial.architecture] is trial][:count]

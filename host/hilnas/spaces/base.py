@@ -91,6 +91,26 @@ class Space(ABC):
         """Does `decision` matter, given the values chosen so far?"""
         return decision.parent is None or chosen.get(decision.parent) in decision.when
 
+    def allowed(self, decision: Decision, chosen: Mapping[str, Choice]) -> tuple[Choice, ...]:
+        """Return the choices of a live decision that earlier ones (`chosen`) leave open: all of them here.
+
+        A space with constraints narrows them, in the decision's order and never to nothing, and gives
+        `size`, `is_free` and, where single changes are rare, `neighbours` of its own.
+        """
+        return decision.choices
+
+    @property
+    def is_free(self) -> bool:
+        """Is every choice open whatever else is chosen, so that only liveness ties decisions?"""
+        return True
+
+    def features(self, architecture: Architecture) -> Mapping[str, float]:
+        """Return what can be told of an architecture without building it, such as its MACs: name to value > 0.
+
+        The names are the same for every architecture. They are a strategy's first guess at costs.
+        """
+        return {}
+
     def architecture(self, chosen: Mapping[str, Choice]) -> Architecture:
         """Return the architecture of complete live decisions; SpaceError names what is wrong."""
         ordered: list[tuple[str, Choice]] = []
@@ -105,12 +125,11 @@ class Space(ABC):
             if decision.name not in chosen:
                 raise SpaceError(f'"{decision.name}" is not decided: choose one of {list(decision.choices)}')
             value = chosen[decision.name]
-            index = _index(decision, value)
+            choices = self.allowed(decision, dict(ordered))
+            index = _index(choices, value)
             if index is None:
-                raise SpaceError(
-                    f'"{decision.name}" cannot be {value!r}: choose one of {list(decision.choices)}'
-                )
-            ordered.append((decision.name, decision.choices[index]))
+                raise SpaceError(f'"{decision.name}" cannot be {value!r}: choose one of {list(choices)}')
+            ordered.append((decision.name, choices[index]))
         for name in chosen:
             if name not in self._by_name:
                 raise SpaceError(f'{self.name} has no decision "{name}": {nearest(name, self._by_name)}')
@@ -127,22 +146,31 @@ class Space(ABC):
         return self._complete({}, generator)
 
     def mutate(self, architecture: Architecture, generator: np.random.Generator) -> Architecture:
-        """Change one live decision that has a choice; decisions that come to life are drawn uniformly."""
-        free = [name for name, _ in architecture.decisions if len(self._by_name[name].choices) > 1]
-        decision = self._by_name[free[int(generator.integers(len(free)))]]
-        others = [value for value in decision.choices if value != architecture[decision.name]]
+        """Change one live decision that has a choice; what comes to life or is no longer open is drawn anew."""
+        open_: list[tuple[str, list[Choice]]] = []
+        before: dict[str, Choice] = {}
+        for name, value in architecture.decisions:
+            others = [choice for choice in self.allowed(self._by_name[name], before) if choice != value]
+            if others:
+                open_.append((name, others))
+            before[name] = value
+        if not open_:
+            return architecture
+        name, others = open_[int(generator.integers(len(open_)))]
         kept = dict(architecture.decisions)
-        kept[decision.name] = others[int(generator.integers(len(others)))]
+        kept[name] = others[int(generator.integers(len(others)))]
         return self._complete(kept, generator)
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
-        """Yield every architecture that differs in one decision and brings no other to life."""
+        """Yield every architecture that differs in one decision, brings no other to life, and is open."""
         for name, value in architecture.decisions:
             for other in self._by_name[name].choices:
                 chosen = {**dict(architecture.decisions), name: other}
                 alive: dict[str, Choice] = {}
                 for decision in self.decisions:  # parents first: what a dead one asked for is dead, too
                     if decision.name in chosen and self.is_live(decision, alive):
+                        if chosen[decision.name] not in self.allowed(decision, alive):
+                            break
                         alive[decision.name] = chosen[decision.name]
                 if other != value and self.next_decision(alive) is None:
                     yield self.architecture(alive)
@@ -169,9 +197,10 @@ class Space(ABC):
     def _complete(self, wanted: Mapping[str, Choice], generator: np.random.Generator) -> Architecture:
         chosen: dict[str, Choice] = {}
         while (decision := self.next_decision(chosen)) is not None:
+            choices = self.allowed(decision, chosen)
             value = wanted.get(decision.name)
-            if value is None:
-                value = decision.choices[int(generator.integers(len(decision.choices)))]
+            if value is None or value not in choices:
+                value = choices[int(generator.integers(len(choices)))]
             chosen[decision.name] = value
         return self.architecture(chosen)
 
@@ -193,9 +222,9 @@ class Space(ABC):
             seen[decision.name] = decision
 
 
-def _index(decision: Decision, value: Choice) -> int | None:
+def _index(choices: tuple[Choice, ...], value: Choice) -> int | None:
     """Position of `value` among the choices; True is not 1 here, though Python says so."""
-    for index, choice in enumerate(decision.choices):
+    for index, choice in enumerate(choices):
         if choice == value and isinstance(choice, bool) == isinstance(value, bool):
             return index
     return None

@@ -1,5 +1,5 @@
 """Strategies: they propose architectures and observe scored trials."""
 
-from hilnas.strategies.base import Strategy
+from hilnas.strategies.base import Problem, Strategy
 
-__all__ = ["Strategy"]
+__all__ = ["Problem", "Strategy"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hilnas.options import Options
-from hilnas.spaces import Space
+from hilnas.strategies.base import Problem, Strategy
 from hilnas.trial import Architecture, Proposal, Trial
 
 
@@ -15,13 +15,13 @@ class RandomOptions(Options):
     """`random` has no settings."""
 
 
-class Random:
+class Random(Strategy):
     """Uniform over live decisions, without repeating itself while the space has more to give."""
 
     Options = RandomOptions
 
-    def __init__(self, space: Space, options: RandomOptions, seed: int) -> None:
-        self.space = space
+    def __init__(self, problem: Problem, options: RandomOptions, seed: int) -> None:
+        self.space = problem.space
         self.generator = np.random.default_rng(seed)
         self._proposed: set[Architecture] = set()
 

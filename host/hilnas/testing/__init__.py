@@ -5,23 +5,27 @@
     class TestMine(StrategyContract):
         @pytest.fixture
         def strategy(self):
-            return lambda space, seed: Mine(space, Mine.Options(), seed)
+            return lambda problem, seed: Mine(problem, Mine.Options(), seed)
 
-Needs pytest (`pip install hilnas[dev]`).
+Those need pytest (`pip install hilnas[dev]`). The simulator beside them (`tabular`, `virtual`) does not.
 """
 
-from hilnas.testing.estimators import EstimatorContract
-from hilnas.testing.executors import ExecutorContract
-from hilnas.testing.runtimes import RuntimeContract
-from hilnas.testing.spaces import SpaceContract
-from hilnas.testing.strategies import StrategyContract
-from hilnas.testing.tasks import TaskContract
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "EstimatorContract",
-    "ExecutorContract",
-    "RuntimeContract",
-    "SpaceContract",
-    "StrategyContract",
-    "TaskContract",
-]
+_SUITES = {
+    "EstimatorContract": "estimators",
+    "ExecutorContract": "executors",
+    "RuntimeContract": "runtimes",
+    "SpaceContract": "spaces",
+    "StrategyContract": "strategies",
+    "TaskContract": "tasks",
+}
+
+__all__ = sorted(_SUITES)  # noqa: PLE0605 - each is there once it is asked for: pytest need not be
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _SUITES:
+        raise AttributeError(f"hilnas.testing has no {name}: it has {', '.join(_SUITES)}")
+    return getattr(import_module(f"hilnas.testing.{_SUITES[name]}"), name)

@@ -1,16 +1,25 @@
 """What every strategy must do."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from hilnas.objectives import Figure, Objective, Quantity
 from hilnas.search.schedule import observed_before
 from hilnas.spaces import Space
 from hilnas.spaces.mbconv import MBConv
-from hilnas.strategies import Strategy
-from hilnas.trial import Proposal, Score, Trial, TrialStatus
+from hilnas.strategies import Problem, Strategy
+from hilnas.testing.outcomes import concluded
+from hilnas.trial import Proposal, Trial, TrialStatus
 
-MakeStrategy = Callable[[Space, int], Strategy]
+OBJECTIVES = (
+    Objective(quantity=Quantity.ACCURACY),
+    Objective(quantity=Quantity.LATENCY, device_class="board", target=1.0),
+)
+"""What `conduct` ends trials by: accuracy, and a cost with a target."""
+
+MakeStrategy = Callable[[Problem, int], Strategy]
 
 
 def conduct(
@@ -36,13 +45,15 @@ def conduct(
 def mixed_fate(trial: Trial) -> Trial:
     """End a trial by its digest: most are scored, some are INVALID, some FAILED."""
     draw = int(trial.architecture.digest[:4], 16)
-    status = (TrialStatus.INVALID, TrialStatus.FAILED)[draw % 2] if draw % 8 < 2 else TrialStatus.SCORED
-    score = Score(draw / 65536, 0.01, {"accuracy": draw / 65536}) if status is TrialStatus.SCORED else None
-    return Trial(trial.number, trial.proposal, status, "by lot", score=score)
+    if draw % 8 < 2:
+        status = (TrialStatus.INVALID, TrialStatus.FAILED)[draw % 2]
+        return replace(trial, status=status, reason="by lot")
+    figures = {"accuracy": Figure(draw / 65536, 0.01), "latency@board": Figure(0.5 + draw / 65536, 0.02)}
+    return concluded(trial, OBJECTIVES, figures)
 
 
 class StrategyContract:
-    """Derive, and give the fixture `strategy`: (space, seed) to a new strategy."""
+    """Derive, and give the fixture `strategy`: (problem, seed) to a new strategy."""
 
     @pytest.fixture
     def strategy(self) -> MakeStrategy:
@@ -54,47 +65,52 @@ class StrategyContract:
         """Return the space to search: override for a strategy that needs another."""
         return MBConv((1, 32, 32), 10)
 
-    def test_proposals_are_points_of_the_space(self, strategy: MakeStrategy, space: Space) -> None:
-        for trial in conduct(strategy(space, 0), 24):
-            assert space.check(trial.architecture) == trial.architecture
+    @pytest.fixture
+    def problem(self, space: Space) -> Problem:
+        """Return what to solve: accuracy, and a cost with a target."""
+        return Problem(space, OBJECTIVES)
 
-    def test_log_probabilities_are_of_live_decisions(self, strategy: MakeStrategy, space: Space) -> None:
-        for trial in conduct(strategy(space, 0), 12):
+    def test_proposals_are_points_of_the_space(self, strategy: MakeStrategy, problem: Problem) -> None:
+        for trial in conduct(strategy(problem, 0), 24):
+            assert problem.space.check(trial.architecture) == trial.architecture
+
+    def test_log_probabilities_are_of_live_decisions(self, strategy: MakeStrategy, problem: Problem) -> None:
+        for trial in conduct(strategy(problem, 0), 12):
             log_probabilities = trial.proposal.log_probabilities
             if log_probabilities:
                 assert len(log_probabilities) == len(trial.architecture.decisions)
                 assert all(value <= 1e-6 for value in log_probabilities)
 
-    def test_same_calls_give_same_proposals(self, strategy: MakeStrategy, space: Space) -> None:
-        assert _proposals(strategy(space, 3), 20) == _proposals(strategy(space, 3), 20)
+    def test_same_calls_give_same_proposals(self, strategy: MakeStrategy, problem: Problem) -> None:
+        assert _proposals(strategy(problem, 3), 20) == _proposals(strategy(problem, 3), 20)
 
-    def test_another_seed_gives_other_proposals(self, strategy: MakeStrategy, space: Space) -> None:
-        assert _proposals(strategy(space, 3), 8) != _proposals(strategy(space, 4), 8)
+    def test_another_seed_gives_other_proposals(self, strategy: MakeStrategy, problem: Problem) -> None:
+        assert _proposals(strategy(problem, 3), 8) != _proposals(strategy(problem, 4), 8)
 
-    def test_two_strategies_do_not_disturb_each_other(self, strategy: MakeStrategy, space: Space) -> None:
-        alone = _proposals(strategy(space, 5), 10)
-        first, second = strategy(space, 5), strategy(space, 6)
+    def test_two_strategies_do_not_disturb_each_other(self, strategy: MakeStrategy, problem: Problem) -> None:
+        alone = _proposals(strategy(problem, 5), 10)
+        first, second = strategy(problem, 5), strategy(problem, 6)
         interleaved = []
         for _ in range(6):
             interleaved.append(first.propose([]))
             second.propose([])
         assert interleaved == alone[:6]
 
-    def test_proposals_do_not_repeat(self, strategy: MakeStrategy, space: Space) -> None:
-        digests = [trial.architecture.digest for trial in conduct(strategy(space, 1), 30)]
+    def test_proposals_do_not_repeat(self, strategy: MakeStrategy, problem: Problem) -> None:
+        digests = [trial.architecture.digest for trial in conduct(strategy(problem, 1), 30)]
         assert len(set(digests)) == len(digests), "an architecture was proposed twice: each costs a training"
 
-    def test_survives_a_group_that_only_failed(self, strategy: MakeStrategy, space: Space) -> None:
+    def test_survives_a_group_that_only_failed(self, strategy: MakeStrategy, problem: Problem) -> None:
         def fail(trial: Trial) -> Trial:
             return Trial(trial.number, trial.proposal, TrialStatus.FAILED, "the link was cut")
 
-        assert len(conduct(strategy(space, 0), 18, fate=fail)) == 18
+        assert len(conduct(strategy(problem, 0), 18, fate=fail)) == 18
 
-    def test_survives_a_group_that_was_only_invalid(self, strategy: MakeStrategy, space: Space) -> None:
+    def test_survives_a_group_that_was_only_invalid(self, strategy: MakeStrategy, problem: Problem) -> None:
         def refuse(trial: Trial) -> Trial:
             return Trial(trial.number, trial.proposal, TrialStatus.INVALID, "too large")
 
-        assert len(conduct(strategy(space, 0), 18, fate=refuse)) == 18
+        assert len(conduct(strategy(problem, 0), 18, fate=refuse)) == 18
 
 
 def _proposals(strategy: Strategy, count: int) -> list[Proposal]:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hilnas.objectives import INVALID_REWARD
 from hilnas.options import Options
-from hilnas.spaces import Space
+from hilnas.strategies.base import Problem, Strategy
 from hilnas.strategies.rl.policy import Policy
 from hilnas.trial import Architecture, Proposal, Trial, TrialStatus
 
@@ -30,16 +30,16 @@ class ReinforceOptions(Options):
     """Bound on the logits by a scaled tanh; 0 for none."""
 
 
-class Reinforce:
+class Reinforce(Strategy):
     """Samples architectures from an LSTM policy and follows the gradient of the expected reward."""
 
     Options = ReinforceOptions
 
-    def __init__(self, space: Space, options: ReinforceOptions, seed: int) -> None:
+    def __init__(self, problem: Problem, options: ReinforceOptions, seed: int) -> None:
         self.options = options
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.policy = Policy(space, options.width, options.temperature, options.tanh)
+            self.policy = Policy(problem.space, options.width, options.temperature, options.tanh)
         self.generator = torch.Generator().manual_seed(seed)
         self.optimizer = torch.optim.Adam(
             self.policy.parameters(), lr=options.learning_rate, betas=(0.0, 0.999)
