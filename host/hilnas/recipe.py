@@ -34,6 +34,9 @@ class SearchOptions(Options):
     group: int = Field(4, ge=1)
     """Trials that the strategy observes at a time, in the order of proposal."""
 
+    patience: float = Field(3.0, gt=1)
+    """A trial that takes this many times as long as the median one is overdue: it is not waited for."""
+
     @model_validator(mode="after")
     def _group_fits(self) -> "SearchOptions":
         if self.group > self.in_flight:

@@ -2,19 +2,82 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hilnas.farm.scheduler import Free, Waiting, assign
-from hilnas.search.schedule import observed_before
+from hilnas.search.schedule import Window, is_overdue
 
 
-@given(st.integers(0, 500), st.integers(1, 64), st.data())
-def test_the_window_is_kept_and_grows_in_whole_groups(number, in_flight, data):
+def drive(in_flight, group, count, final_at, overdue_at):
+    """Run a window over steps of time; yield (proposals made, numbers of a group) for each group."""
+    window, proposed, step = Window(in_flight, group), 0, 0
+    while proposed < count:
+        while True:
+            learned = window.next_group(
+                lambda n, now=step: final_at(n) <= now, lambda n, now=step: overdue_at(n) <= now
+            )
+            if learned is None:
+                break
+            if learned:
+                yield proposed, learned, window
+                window.remove(learned)
+            elif proposed < count:
+                window.add(proposed)
+                proposed += 1
+            else:
+                break
+        step += 1
+
+
+@given(st.integers(1, 80), st.integers(1, 16), st.data())
+def test_without_stragglers_learning_follows_from_numbers_alone(count, in_flight, data):
     group = data.draw(st.integers(1, in_flight))
-    observed = observed_before(number, in_flight, group)
-    assert observed % group == 0
-    assert observed <= number
-    assert number - observed < in_flight
-    if number >= in_flight:
-        assert number - observed >= in_flight - group
-    assert observed <= observed_before(number + 1, in_flight, group)
+    delays = data.draw(st.lists(st.integers(0, 5), min_size=count, max_size=count))
+    groups = list(drive(in_flight, group, count, lambda n: n + delays[n], lambda n: 10**9))
+    for place, (proposed, learned, _) in enumerate(groups):
+        assert learned == list(range(place * group, (place + 1) * group))
+        assert proposed == place * group + in_flight
+
+
+@given(st.integers(1, 80), st.integers(1, 16), st.data())
+def test_a_straggler_is_passed_over_and_learned_from_when_it_ends(count, in_flight, data):
+    group = data.draw(st.integers(1, in_flight))
+    lazy = data.draw(st.sets(st.integers(0, count - 1), max_size=count // 4))
+    ends = {n: n + data.draw(st.integers(20, 60)) for n in lazy}
+    seen = []
+    for proposed, learned, window in drive(
+        in_flight, group, count, lambda n: ends.get(n, n), lambda n: n + 3
+    ):
+        assert learned == sorted(learned)
+        assert set(learned) <= set(window.unobserved)
+        assert len(window.unobserved) <= 2 * in_flight
+        assert max(learned) < proposed
+        seen += learned
+    assert len(seen) == len(set(seen))
+    on_time = [n for n in seen if n not in lazy]
+    assert on_time == sorted(on_time), "those that are on time are learned from in the order of proposal"
+
+
+def test_one_straggler_does_not_hold_up_the_others():
+    groups = list(drive(4, 2, 40, lambda n: 10**6 if n == 5 else n, lambda n: n + 3))
+    assert [n for _, learned, _ in groups for n in learned] == [n for n in range(37) if n != 5]
+
+
+def test_overdue_is_a_matter_of_the_others():
+    assert not is_overdue(1000.0, [1.0] * 4, 3.0)
+    assert is_overdue(1000.0, [1.0] * 5, 3.0)
+    assert not is_overdue(29.0, [1.0] * 5, 3.0)
+    assert not is_overdue(290.0, [100.0] * 5, 3.0)
+
+
+def test_a_window_is_rebuilt_from_what_was_observed():
+    window = Window(6, 2)
+    for number in range(6):
+        window.add(number)
+    window.remove([0, 2])
+    assert window.unobserved == [1, 3, 4, 5]
+    assert window.next_group(lambda n: n in (1, 3, 4), lambda n: False) == []
+    window.add(6)
+    window.add(7)
+    window.add(8)
+    assert window.next_group(lambda n: n in (1, 3, 4), lambda n: False) == [1, 3, 4]
 
 
 names = st.sampled_from("abcdef")

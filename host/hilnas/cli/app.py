@@ -108,6 +108,93 @@ def space(
     space_command(recipe, set_ or [], json_)
 
 
+bench = typer.Typer(help="Compare strategies in simulated searches.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+
+@bench.command(
+    short_help="Compare strategies on a table of architectures.",
+    epilog="Examples:  hilnas bench strategies --table nb201.npz --accuracy acc --cost lat_ms --seeds 20  |  "
+    "hilnas bench strategies --table mine.csv --arch depth,width,kernel --accuracy top1 --cost ms "
+    "--strategies rl,tpe,evolution:population=20 --devices 8 --json",
+)
+def strategies(
+    table: Annotated[
+        Path, typer.Option(help="An .npz with `arch`, whole numbers [N, L], and columns [N]; or a .csv.")
+    ],
+    accuracy: Annotated[str, typer.Option(help="Column of accuracies: shares, or percent.")],
+    cost: Annotated[
+        list[str] | None, typer.Option(help="Column of a cost; repeatable. Without one, accuracy alone.")
+    ] = None,
+    arch: Annotated[
+        str | None,
+        typer.Option(help="Columns of a .csv that are decisions, with commas; else those of few values."),
+    ] = None,
+    reward: Annotated[str, typer.Option(help="mnasnet (soft), hard or absolute.")] = "mnasnet",
+    target: Annotated[float | None, typer.Option(help="Target of the cost; else its median.")] = None,
+    weight: Annotated[
+        float | None,
+        typer.Option(help="Exponent (mnasnet -0.07, hard -1) or slope (absolute -0.1) of the cost."),
+    ] = None,
+    cost_floor: Annotated[float | None, typer.Option(help="A cost below counts as this much.")] = None,
+    accuracy_floor: Annotated[float | None, typer.Option(help="Share below which a net is INVALID.")] = None,
+    strategies: Annotated[
+        str, typer.Option(help="Names with commas; settings as name:key=value.")
+    ] = "rl,evolution,tpe,random",
+    budgets: Annotated[
+        str, typer.Option(help="Evaluations after which to look, with commas.")
+    ] = "50,100,200",
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of each strategy.")] = 10,
+    devices: Annotated[int, typer.Option(min=1, help="Virtual devices that work at once.")] = 1,
+    noise: Annotated[
+        str | None,
+        typer.Option(help="Standard errors, e.g. cost=5,accuracy=0.5: % of the cost, points of accuracy."),
+    ] = None,
+    stragglers: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of trials that take 10 times as long.")
+    ] = 0.0,
+    failures: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of trials that a device fails.")
+    ] = 0.0,
+    in_flight: Annotated[
+        int | None, typer.Option(min=1, help="Trials under way; else what keeps devices busy.")
+    ] = None,
+    group: Annotated[int, typer.Option(min=1, help="Trials that a strategy observes at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write mean regret over evaluations to this .svg.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Search a table of known architectures with several strategies and many seeds; print their regrets."""
+    from hilnas.cli.bench import bench_command, make_contest, parse_noise, parse_strategies, whole_numbers
+    from hilnas.testing.virtual import FarmConditions
+
+    contest = make_contest(
+        table,
+        accuracy,
+        cost or [],
+        [name.strip() for name in arch.split(",")] if arch else [],
+        reward,
+        target,
+        weight,
+        cost_floor,
+        accuracy_floor,
+    )
+    conditions = FarmConditions(
+        devices=devices,
+        straggler_share=stragglers,
+        failure_share=failures,
+        in_flight=in_flight,
+        group=group,
+        **parse_noise(noise),
+    )
+    chosen = parse_strategies(strategies)
+    bench_command(
+        contest, chosen, whole_numbers("--budgets", budgets), seeds, conditions, workers, plot, json_
+    )
+
+
 @app.command(epilog="Example:  hilnas recipes")
 def recipes(json_: Json = False) -> None:
     """List the recipes that ship."""

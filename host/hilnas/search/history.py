@@ -51,10 +51,8 @@ class History:
     """A search as its events tell it."""
 
     trials: list[Trial] = field(default_factory=list)
-    observed: int = 0
-    """Trials that the strategy has learned from, the first ones."""
-    observations: list[tuple[int, int]] = field(default_factory=list)
-    """(Trials proposed before, trials observed after) of each group, in order."""
+    observations: list[tuple[int, list[int]]] = field(default_factory=list)
+    """(Trials proposed before, numbers of the trials) of each group that the strategy learned from, in order."""
     winners: list[Winner] = field(default_factory=list)
     sessions: list[SessionSpan] = field(default_factory=list)
     finished: bool = False
@@ -69,8 +67,7 @@ class History:
             case EventKind.PROPOSED:
                 self.trials.append(Trial(event.trial, load(Proposal, payload)))
             case EventKind.OBSERVED:
-                self.observed = int(payload["through"])
-                self.observations.append((len(self.trials), self.observed))
+                self.observations.append((len(self.trials), [int(number) for number in payload["trials"]]))
             case EventKind.WINNER_TRAINED:
                 winner = load(Winner, payload)
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from hilnas.search.context import SearchContext
 from hilnas.search.lifecycle import Lifecycle
 from hilnas.search.replay import pending, replay
-from hilnas.search.schedule import observed_before
+from hilnas.search.schedule import MIN_OVERDUE_S, Window, is_overdue
 from hilnas.search.setup import SearchError
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
@@ -32,7 +32,10 @@ class SearchLoop:
         self.history = history = context.history
         self.lifecycle = Lifecycle(context)
         self.strategy = context.setup.new_strategy()
+        self._window = Window(self._options.in_flight, self._options.group)
         self._running: dict[int, asyncio.Task[None]] = {}
+        self._launched: dict[int, float] = {}
+        self._ended_s: list[float] = []
         self._started = time.monotonic()
         self._spent_before_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
         self._final_before = {trial.number for trial in history.trials if trial.final}
@@ -40,7 +43,7 @@ class SearchLoop:
 
     async def run(self) -> None:
         """Run to the end of the budget. Cancelling it leaves every trial where the record has it."""
-        replay(self.strategy, self.history)
+        replay(self.strategy, self._window, self.history)
         try:
             for trial in self.history.trials:
                 if not trial.final:
@@ -50,7 +53,9 @@ class SearchLoop:
                     self._propose()
                 if not self._running:
                     break
-                await asyncio.wait(self._running.values(), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    self._running.values(), timeout=MIN_OVERDUE_S, return_when=asyncio.FIRST_COMPLETED
+                )
                 self._collect()
         finally:
             for task in self._running.values():
@@ -65,34 +70,38 @@ class SearchLoop:
 
     def _may_propose(self) -> bool:
         options = self._options
-        number = len(self.history.trials)
         if self.counted >= options.trials:
             return False
         spent_s = self._spent_before_s + time.monotonic() - self._started
         if options.hours is not None and spent_s > options.hours * 3600:
             return False
-        due = observed_before(number, options.in_flight, options.group)
-        return all(trial.final for trial in self.history.trials[:due])
+        return self._learn()
+
+    def _learn(self) -> bool:
+        """Let the strategy observe what it must before the next proposal; False when that has not ended yet."""
+        trials = self.history.trials
+        while (group := self._window.next_group(lambda n: trials[n].final, self._is_overdue)) != []:
+            if group is None:
+                return False
+            self._context.append(EventKind.OBSERVED, key=str(group[-1] + 1), payload={"trials": group})
+            self._window.remove(group)
+            self.strategy.observe([trials[n] for n in group])
+        return True
+
+    def _is_overdue(self, number: int) -> bool:
+        elapsed_s = time.monotonic() - self._launched[number]
+        return is_overdue(elapsed_s, self._ended_s, self._options.patience)
 
     def _propose(self) -> None:
-        options = self._options
-        number = len(self.history.trials)
-        self._observe_through(observed_before(number, options.in_flight, options.group))
-        proposal = self.strategy.propose(pending(self.history.trials[self.history.observed :]))
+        trials = self.history.trials
+        number = len(trials)
+        proposal = self.strategy.propose(pending([trials[n] for n in self._window.unobserved]))
         self._context.append(EventKind.PROPOSED, number, payload=dump(proposal))
+        self._window.add(number)
         self._launch(number)
 
-    def _observe_through(self, end: int) -> None:
-        """Let the strategy learn from the trials up to `end`, group by group, each recorded before."""
-        group = self._options.group
-        while self.history.observed < end:
-            start = self.history.observed
-            through = min(start + group, end)
-            trials = self.history.trials[start:through]
-            self._context.append(EventKind.OBSERVED, key=str(through), payload={"through": through})
-            self.strategy.observe(trials)
-
     def _launch(self, number: int) -> None:
+        self._launched[number] = time.monotonic()
         self._running[number] = asyncio.create_task(self.lifecycle.run(number), name=f"trial {number}")
         self.on_change()
 
@@ -101,6 +110,7 @@ class SearchLoop:
             if not task.done():
                 continue
             del self._running[number]
+            self._ended_s.append(time.monotonic() - self._launched[number])
             error = task.exception()
             if error is not None:
                 raise SearchError(_unexpected(number, error)) from error

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from hilnas.search.history import History
+from hilnas.search.schedule import Window
 from hilnas.search.setup import SearchError
 from hilnas.strategies import Strategy
 from hilnas.trial import Trial
@@ -13,24 +14,24 @@ def pending(trials: Sequence[Trial]) -> list[Trial]:
     return [Trial(trial.number, trial.proposal) for trial in trials]
 
 
-def replay(strategy: Strategy, history: History) -> None:
-    """Bring a new strategy to where the record ends.
+def replay(strategy: Strategy, window: Window, history: History) -> None:
+    """Bring a new strategy, and the window of what it has not seen, to where the record ends.
 
     SearchError when it proposes something else than it did then: another version of hilnas or torch,
     or other settings, would go on with another search.
     """
-    observed = 0
     groups = iter(history.observations)
     group = next(groups, None)
     for number in range(len(history.trials) + 1):
         while group is not None and group[0] == number:
-            strategy.observe(history.trials[observed : group[1]])
-            observed = group[1]
+            strategy.observe([history.trials[n] for n in group[1]])
+            window.remove(group[1])
             group = next(groups, None)
         if number == len(history.trials):
             return
         recorded = history.trials[number].proposal
-        repeated = strategy.propose(pending(history.trials[observed:number]))
+        repeated = strategy.propose(pending([history.trials[n] for n in window.unobserved]))
+        window.add(number)
         if repeated != recorded:
             raise SearchError(
                 f"trial {number} would be proposed otherwise now than the record says "

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from hilnas.objectives import Figure, Objective, Quantity
-from hilnas.search.schedule import observed_before
+from hilnas.search.replay import pending
+from hilnas.search.schedule import Window
 from hilnas.spaces import Space
 from hilnas.spaces.mbconv import MBConv
 from hilnas.strategies import Problem, Strategy
@@ -32,13 +33,13 @@ def conduct(
     """Drive a strategy through `count` trials as a search does; `fate` ends each, or a default that mixes."""
     end = fate or mixed_fate
     trials: list[Trial] = []
-    observed = 0
+    window = Window(in_flight, group)
     for number in range(count):
-        due = observed_before(number, in_flight, group)
-        while observed < due:
-            strategy.observe(trials[observed : observed + group])
-            observed += group
-        trials.append(end(Trial(number, strategy.propose(trials[observed:]))))
+        while learned := window.next_group(lambda n: True, lambda n: False):
+            window.remove(learned)
+            strategy.observe([trials[n] for n in learned])
+        trials.append(end(Trial(number, strategy.propose(pending([trials[n] for n in window.unobserved])))))
+        window.add(number)
     return trials
 
 

@@ -1,0 +1,285 @@
+"""A Gaussian process over architectures: categorical decisions with learned embeddings of their choices.
+
+Kernel of two rows x, x' of choices, with D_l = h [x_l != x'_l] + |e(x_l) - e(x'_l)|:
+
+    k = a exp(-sum_l t_l D_l) + b sum_l w_l exp(-2 D_l) + c f.f',   w = t / sum t
+
+The product part sees interactions, the additive one generalises from few rows, the linear one
+takes static features. Decisions with the same choices share their embeddings, so what one layer
+teaches of an operation holds for all. Relevances t, scales, embeddings and the nugget are
+maximum-a-posteriori by L-BFGS on analytic gradients (Rasmussen & Williams 2006, eq. 5.9).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import minimize
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+_WIDTH = 2
+"""Dimensions of a choice's embedding."""
+_SCALARS = 5
+"""Parameters beside relevances and embeddings: a, b, nugget, c, h; all as logarithms."""
+_SCALAR_START = np.log([0.7, 0.3, 1e-3, 0.3, 0.5])
+_SCALAR_SD = np.array([1.0, 1.5, 2.0, 1.5, 0.7])
+_RELEVANCE_SD = 1.0
+_EMBEDDING_SD = 0.5
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """The parameters, unpacked."""
+
+    relevance: Floats
+    product: float
+    additive: float
+    nugget: float
+    linear: float
+    hamming: float
+    embeddings: list[Floats]
+
+
+class GaussianProcess:
+    """Regression on rows of choice indices [N, L], with optional features [N, F] of zero mean, unit scale.
+
+    `sizes` has the number of choices of each of the L decisions, `groups` a number from 0 for each:
+    decisions of one group have the same choices. `positions` gives choices of a group that are
+    ordered a first place on a line, in [0, 1], or None.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        groups: Sequence[int],
+        positions: Sequence[Floats | None] | None = None,
+        features: int = 0,
+    ) -> None:
+        self.sizes = list(sizes)
+        self.groups = list(groups)
+        self.features = features
+        self._offsets = np.concatenate([[0], np.cumsum(self.sizes)])
+        count = max(groups) + 1
+        self._widths = [
+            max(s for s, g in zip(sizes, groups, strict=True) if g == group) for group in range(count)
+        ]
+        self._start = self._first_guess(list(positions) if positions is not None else [None] * count)
+        self._prior = self._start.copy()
+        self._prior[len(sizes) + _SCALARS :] = 0.0
+        self._sd = np.concatenate(
+            [
+                np.full(len(sizes), _RELEVANCE_SD),
+                _SCALAR_SD,
+                np.full(_WIDTH * sum(self._widths), _EMBEDDING_SD),
+            ]
+        )
+        self.parameters = self._start.copy()
+        self._rows: Rows = np.zeros((0, len(sizes)), np.int64)
+
+    def _first_guess(self, positions: list[Floats | None]) -> Floats:
+        generator = np.random.default_rng(0)  # of the model, not of a search: embeddings must not start equal
+        embeddings = []
+        for width, places in zip(self._widths, positions, strict=True):
+            guess = 0.3 * generator.normal(size=(width, _WIDTH))
+            if places is not None:
+                guess = 0.1 * guess
+                guess[:, 0] += places - np.mean(places)
+            embeddings.append(guess.ravel())
+        decisions = len(self.sizes)
+        relevance = np.full(decisions, np.log(2.0 / decisions**0.75))
+        return np.concatenate([relevance, _SCALAR_START, *embeddings])
+
+    def fit(
+        self,
+        rows: Rows,
+        values: Floats,
+        variances: Floats,
+        features: Floats | None = None,
+        iterations: int = 20,
+    ) -> None:
+        """Find the parameters for values [N] with known variances [N] of their noise; goes on from the last ones."""
+        self._mean, self._scale = float(values.mean()), float(values.std()) + 1e-12
+        standard = (values - self._mean) / self._scale
+        onehot = self._onehot(rows)
+        products = features @ features.T if features is not None and self.features else None
+        result = minimize(
+            self._loss,
+            self.parameters,
+            args=(onehot, standard, variances / self._scale**2, products),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=np.stack([self._prior - 6 * self._sd, self._prior + 6 * self._sd], 1),
+            options={"maxiter": iterations},
+        )
+        if np.isfinite(result.fun) and result.fun < _FAILED:
+            self.parameters = result.x
+
+    def condition(
+        self, rows: Rows, values: Floats, variances: Floats, features: Floats | None = None
+    ) -> None:
+        """Take values [N], with known variances of their noise, as what predictions build on."""
+        self._mean, self._scale = float(values.mean()), float(values.std()) + 1e-12
+        self._kernel = self._unpack(self.parameters)
+        self._tables = self._distances(self._kernel)
+        self._onehots, self._features = self._onehot(rows), features
+        covariance = self._covariance(self._onehots, self._onehots, features, features)
+        covariance[np.diag_indices_from(covariance)] += (
+            self._kernel.nugget + variances / self._scale**2 + 1e-8
+        )
+        self._factor, info = dpotrf(covariance, lower=1)
+        if info:
+            raise np.linalg.LinAlgError("the covariance of the rows is not positive definite")
+        self._weights = cho_solve((self._factor, True), (values - self._mean) / self._scale)
+
+    def predict(self, rows: Rows, features: Floats | None = None) -> tuple[Floats, Floats]:
+        """Return means and standard deviations [M] of an architecture's own values, without noise of measuring.
+
+        The nugget is part of the deviation: it is what no smooth function of the choices explains.
+        """
+        onehot = self._onehot(rows)
+        cross = self._covariance(self._onehots, onehot, self._features, features)
+        explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        kernel = self._kernel
+        prior = np.full(len(rows), kernel.product + kernel.additive + kernel.nugget)
+        if features is not None and self.features:
+            prior += kernel.linear * (features**2).sum(1)
+        variance = np.maximum(prior - (explained**2).sum(0), 1e-12)
+        return self._mean + self._scale * (cross.T @ self._weights), self._scale * np.sqrt(variance)
+
+    def _unpack(self, parameters: Floats) -> _Kernel:
+        decisions = len(self.sizes)
+        scalars = np.exp(parameters[decisions : decisions + _SCALARS])
+        embeddings, place = [], decisions + _SCALARS
+        for width in self._widths:
+            embeddings.append(parameters[place : place + width * _WIDTH].reshape(width, _WIDTH))
+            place += width * _WIDTH
+        product, additive, nugget, linear, hamming = scalars.tolist()
+        relevance = np.exp(parameters[:decisions])
+        return _Kernel(relevance, product, additive, nugget, linear, hamming, embeddings)
+
+    def _distances(self, kernel: _Kernel) -> list[tuple[Floats, Floats, Floats]]:
+        """Return for each group D [K, K], the distances of embeddings [K, K], their differences [K, K, width]."""
+        tables = []
+        for embedding in kernel.embeddings:
+            apart = 1.0 - np.eye(len(embedding))
+            differences = embedding[:, None] - embedding[None]
+            lengths = np.sqrt((differences**2).sum(-1) + _TINY * apart) * apart
+            tables.append((kernel.hamming * apart + lengths, lengths, differences))
+        return tables
+
+    def _onehot(self, rows: Rows) -> Floats:
+        onehot = np.zeros((len(rows), int(self._offsets[-1])))
+        onehot[np.arange(len(rows))[:, None], self._offsets[:-1] + rows] = 1.0
+        return onehot
+
+    def _table(self, decision: int, tables: list[tuple[Floats, Floats, Floats]]) -> Floats:
+        size = self.sizes[decision]
+        return tables[self.groups[decision]][0][:size, :size]
+
+    def _summed(self, left: Floats, right: Floats, tables: list[Floats]) -> Floats:
+        """Return sum_l tables_l[x_l, x'_l] [N, M] by one multiplication of one-hot rows."""
+        mapped = np.empty_like(left)
+        for decision, table in enumerate(tables):
+            span = slice(self._offsets[decision], self._offsets[decision + 1])
+            mapped[:, span] = left[:, span] @ table
+        result: Floats = mapped @ right.T
+        return result
+
+    def _parts(self, left: Floats, right: Floats, kernel: _Kernel, tables: Any) -> tuple[Floats, Floats]:
+        distances = [self._table(d, tables) for d in range(len(self.sizes))]
+        weights = kernel.relevance / kernel.relevance.sum()
+        product = np.exp(
+            -self._summed(left, right, [t * d for t, d in zip(kernel.relevance, distances, strict=True)])
+        )
+        additive = self._summed(
+            left, right, [w * np.exp(-2 * d) for w, d in zip(weights, distances, strict=True)]
+        )
+        return product, additive
+
+    def _covariance(
+        self, left: Floats, right: Floats, left_features: Floats | None, right_features: Floats | None
+    ) -> Floats:
+        product, additive = self._parts(left, right, self._kernel, self._tables)
+        covariance = self._kernel.product * product + self._kernel.additive * additive
+        if self.features and left_features is not None and right_features is not None:
+            covariance += self._kernel.linear * (left_features @ right_features.T)
+        return covariance
+
+    def _loss(
+        self, parameters: Floats, onehot: Floats, values: Floats, variances: Floats, linear: Floats | None
+    ) -> tuple[float, Floats]:
+        """Return the negative log posterior of parameters, and its gradient."""
+        kernel = self._unpack(parameters)
+        tables = self._distances(kernel)
+        product, additive = self._parts(onehot, onehot, kernel, tables)
+        covariance = kernel.product * product + kernel.additive * additive
+        if linear is not None:
+            covariance += kernel.linear * linear
+        covariance[np.diag_indices_from(covariance)] += kernel.nugget + variances + 1e-8
+        factor, info = dpotrf(covariance, lower=1)
+        if info:
+            return _FAILED, np.zeros_like(parameters)
+        inverse = dpotri(factor, lower=1)[0]
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        weights = inverse @ values
+        loss = 0.5 * values @ weights + np.log(np.diag(factor)).sum()
+        slope = 0.5 * (inverse - np.outer(weights, weights))  # of the loss by each entry of the covariance
+        gradient = self._gradient(parameters, kernel, tables, onehot, slope, product, additive, linear)
+        shift = (parameters - self._prior) / self._sd
+        return float(loss + 0.5 * shift @ shift), gradient + shift / self._sd
+
+    def _gradient(
+        self,
+        parameters: Floats,
+        kernel: _Kernel,
+        tables: Any,
+        onehot: Floats,
+        slope: Floats,
+        product: Floats,
+        additive: Floats,
+        linear: Floats | None,
+    ) -> Floats:
+        decisions = len(self.sizes)
+        gradient = np.zeros_like(parameters)
+        by_table = [np.zeros((width, width)) for width in self._widths]
+        weights = kernel.relevance / kernel.relevance.sum()
+        product_pull = (-kernel.product * slope * product) @ onehot
+        additive_pull = (kernel.additive * slope) @ onehot
+        shares = np.zeros(decisions)
+        for d in range(decisions):
+            span, size, group = slice(self._offsets[d], self._offsets[d + 1]), self.sizes[d], self.groups[d]
+            distance = tables[group][0][:size, :size]
+            pull = onehot[:, span].T @ product_pull[:, span]
+            gradient[d] = kernel.relevance[d] * (pull * distance).sum()
+            by_table[group][:size, :size] += kernel.relevance[d] * pull
+            near = np.exp(-2 * distance)
+            pull = (onehot[:, span].T @ additive_pull[:, span]) * near
+            shares[d] = pull.sum()
+            by_table[group][:size, :size] -= 2 * weights[d] * pull
+        gradient[:decisions] += weights * (shares - weights @ shares)
+        gradient[decisions] = kernel.product * (slope * product).sum()
+        gradient[decisions + 1] = kernel.additive * (slope * additive).sum()
+        gradient[decisions + 2] = kernel.nugget * np.trace(slope)
+        if linear is not None:
+            gradient[decisions + 3] = kernel.linear * (slope * linear).sum()
+        place = decisions + _SCALARS
+        for (_, lengths, differences), pull in zip(tables, by_table, strict=True):
+            np.fill_diagonal(pull, 0.0)
+            gradient[decisions + 4] += kernel.hamming * pull.sum()
+            scaled = (pull + pull.T) / np.maximum(lengths, 1e-9)
+            np.fill_diagonal(scaled, 0.0)
+            gradient[place : place + differences.shape[0] * _WIDTH] = (
+                (scaled[:, :, None] * differences).sum(1).ravel()
+            )
+            place += differences.shape[0] * _WIDTH
+        return gradient
+
+
+_FAILED = 1e10
