@@ -27,7 +27,7 @@ def fitness(trial: Trial) -> float | None:
 def losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
     """Return what a scored trial is to minimise, by objective; of a single objective the negative reward."""
     assert trial.score is not None
-    if len(objectives) == 1:
+    if len(objectives) < 2:
         return (-trial.score.reward,)
     values = trial.score.values
     return tuple(-values[o.label] if o.maximise else values[o.label] for o in objectives)

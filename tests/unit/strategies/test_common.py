@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hilnas.strategies import Problem
 from hilnas.strategies.common import (
@@ -26,7 +28,7 @@ from hilnas.strategies.optuna_samplers import Nsga2, Tpe
 from hilnas.strategies.progressive import Progressive
 from hilnas.testing.strategies import mixed_fate
 from tests.unit.strategies.toys import ACCURACY, BOTH, NARROW, NETS, failed, invalid, measured, scored, search
-from tests.unit.test_spaces import Plain, enumerate_all
+from tests.unit.test_spaces import Plain, enumerate_all, forests
 
 ALL = [Evolution, Generative, LocalSearch, MultiObjectiveEvolution, NetAdapt, Nsga2, Progressive, Tpe]
 
@@ -44,6 +46,15 @@ def test_a_tiny_space_is_sampled_to_its_last_architecture(kind):
     tiny = Plain(*NARROW.decisions[:3])
     _, trials = search(kind, Problem(tiny, BOTH), 30, mixed_fate)
     assert len({trial.architecture for trial in trials[:27]}) == tiny.size == 27
+
+
+@pytest.mark.parametrize("kind", ALL)
+@given(forests(), st.integers(0, 9))
+@settings(max_examples=12, deadline=None)
+def test_any_space_is_proposed_without_repetition(kind, space, seed):
+    count = min(space.size, 24)
+    _, trials = search(kind, Problem(space, BOTH), count + 2, mixed_fate, seed)
+    assert len({trial.architecture for trial in trials[:count]}) == count
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -83,6 +83,15 @@ def test_while_all_wait_others_start():
     assert distance(strategy.propose([]).architecture, proposed[0]) == 1
 
 
+def test_a_start_that_is_still_awaited_is_not_forgotten():
+    strategy = LocalSearch(PROBLEM, LocalSearchOptions(starts=2), 0)
+    first, second = (strategy.propose([]).architecture for _ in range(2))
+    strategy.observe([scored(0, first, 0.1)])
+    strategy.observe([scored(1, second, 0.2)])
+    assert [climb.incumbent for climb in strategy.climbs] == [first, second]
+    assert distance(strategy.propose([]).architecture, second) == 1
+
+
 def test_a_late_neighbour_still_counts():
     strategy = LocalSearch(PROBLEM, LocalSearchOptions(starts=1), 0)
     start = strategy.propose([]).architecture
