@@ -76,6 +76,11 @@ class TestMultivariateTpe(StrategyContract):
 
 class TestGp(StrategyContract):
     @pytest.fixture
+    def space(self):  # the fewer the decisions, the faster the model
+        options = MBConvOptions(stage_widths=[[8, 16]], stage_depths=[[1, 2]], stage_strides=[2])
+        return MBConv((1, 32, 32), 10, options)
+
+    @pytest.fixture
     def strategy(self):
         return lambda problem, seed: Gp(problem, GpOptions(startup=11), seed)
 

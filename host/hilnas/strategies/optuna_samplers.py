@@ -127,7 +127,7 @@ class Gp(OptunaStrategy):
         from optuna.samplers import GPSampler
 
         with quiet():
-            sampler = GPSampler(seed=seed, n_startup_trials=options.startup, warn_independent_sampling=False)
+            sampler = GPSampler(seed=seed, n_startup_trials=options.startup)
         super().__init__(problem, sampler, seed)
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:

@@ -72,6 +72,7 @@ def test_optuna_is_quiet_and_stays_as_it_was(capfd):
         warnings.simplefilter("error")
         search(Tpe, Problem(NETS, BOTH), 14, measured, multivariate=True)
         search(Nsga2, Problem(NETS, BOTH), 14, measured, population=4)
+        search(Gp, Problem(NETS, BOTH), 12, measured, startup=4)
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == verbosity
 
