@@ -6,6 +6,16 @@ from hilnas.estimators.train import Train, TrainOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
 from hilnas.plugins import Axis, find, names
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.evolution import Evolution, EvolutionOptions
+from hilnas.strategies.generative import Generative, GenerativeOptions
+from hilnas.strategies.local_search import LocalSearch, LocalSearchOptions
+from hilnas.strategies.multi_objective_evolution import (
+    MultiObjectiveEvolution,
+    MultiObjectiveEvolutionOptions,
+)
+from hilnas.strategies.netadapt import NetAdapt, NetAdaptOptions
+from hilnas.strategies.optuna_samplers import Gp, GpOptions, Nsga2, Nsga2Options, Tpe, TpeOptions
+from hilnas.strategies.progressive import Progressive, ProgressiveOptions
 from hilnas.strategies.random import Random, RandomOptions
 from hilnas.strategies.rl import Reinforce
 from hilnas.strategies.rl.reinforce import ReinforceOptions
@@ -30,6 +40,73 @@ class TestRl(StrategyContract):
     @pytest.fixture
     def strategy(self):
         return lambda problem, seed: Reinforce(problem, ReinforceOptions(), seed)
+
+
+class TestEvolution(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Evolution(problem, EvolutionOptions(population=8, tournament=3), seed)
+
+
+class TestMultiObjectiveEvolution(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: MultiObjectiveEvolution(
+            problem, MultiObjectiveEvolutionOptions(population=8), seed
+        )
+
+
+class TestLocalSearch(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: LocalSearch(problem, LocalSearchOptions(starts=3), seed)
+
+
+class TestTpe(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Tpe(problem, TpeOptions(startup=5), seed)
+
+
+class TestMultivariateTpe(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Tpe(problem, TpeOptions(startup=5, multivariate=True), seed)
+
+
+class TestGp(StrategyContract):
+    @pytest.fixture
+    def space(self):  # the fewer the decisions, the faster the model
+        options = MBConvOptions(stage_widths=[[8, 16]], stage_depths=[[1, 2]], stage_strides=[2])
+        return MBConv((1, 32, 32), 10, options)
+
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Gp(problem, GpOptions(startup=11), seed)
+
+
+class TestNsga2(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Nsga2(problem, Nsga2Options(population=6), seed)
+
+
+class TestProgressive(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Progressive(problem, ProgressiveOptions(beam=4, expansions=8), seed)
+
+
+class TestGenerative(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Generative(problem, GenerativeOptions(startup=6, elite=3), seed)
+
+
+class TestNetAdapt(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: NetAdapt(problem, NetAdaptOptions(), seed)
 
 
 class TestMBConvOnGreyImages(SpaceContract):

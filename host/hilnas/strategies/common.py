@@ -1,0 +1,131 @@
+"""What strategies share: fitness and losses of trials, walks through a space, and never proposing twice."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hilnas.objectives import Objective
+from hilnas.spaces import Space
+from hilnas.trial import Architecture, Choice, Trial, TrialStatus
+
+Pick = Callable[[Sequence[Choice]], Choice]
+"""Takes one of the choices that are open."""
+
+_ATTEMPTS = 100
+"""Mutations, then draws, before the first new architecture in order is taken."""
+
+
+def fitness(trial: Trial) -> float | None:
+    """Return the reward; minus infinity for an INVALID trial, None for one that teaches nothing."""
+    if trial.status is TrialStatus.INVALID:
+        return -np.inf
+    return trial.score.reward if trial.score is not None else None
+
+
+def losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
+    """Return what a scored trial is to minimise, by objective; of a single objective the negative reward."""
+    assert trial.score is not None
+    if len(objectives) < 2:
+        return (-trial.score.reward,)
+    values = trial.score.values
+    return tuple(-values[o.label] if o.maximise else values[o.label] for o in objectives)
+
+
+def random_state(generator: np.random.Generator) -> str:
+    """Return the generator's state as text, for `Proposal.random_state`."""
+    return json.dumps(generator.bit_generator.state)
+
+
+def uniform(generator: np.random.Generator) -> Pick:
+    """Return a pick that draws uniformly."""
+    return lambda choices: choices[int(generator.integers(len(choices)))]
+
+
+def complete(space: Space, wanted: Mapping[str, Choice], pick: Pick) -> Architecture:
+    """Return the architecture that takes what is `wanted`, live and open, and what `pick` says elsewhere."""
+    chosen: dict[str, Choice] = {}
+    while (decision := space.next_decision(chosen)) is not None:
+        choices = space.allowed(decision, chosen)
+        value = wanted.get(decision.name)
+        chosen[decision.name] = pick(choices) if value is None or value not in choices else value
+    return space.architecture(chosen)
+
+
+def single_changes(
+    space: Space, architecture: Architecture, pick: Pick
+) -> Iterator[tuple[str, Choice, Architecture]]:
+    """Yield decision, new value and architecture of every change of one decision.
+
+    What comes to life by it, or is no longer open, is told by `pick`: so nothing is out of reach, as it
+    is for `Space.neighbours`.
+    """
+    decisions = {decision.name: decision for decision in space.decisions}
+    kept = dict(architecture.decisions)
+    before: dict[str, Choice] = {}
+    for name, value in architecture.decisions:
+        for other in space.allowed(decisions[name], before):
+            if other != value:
+                yield name, other, complete(space, {**kept, name: other}, pick)
+        before[name] = value
+
+
+def neighbourhood(space: Space, architecture: Architecture, pick: Pick) -> list[Architecture]:
+    """Return the space's neighbours of an architecture and all its single changes, each once."""
+    found = dict.fromkeys(space.neighbours(architecture))
+    found.update(dict.fromkeys(changed for _, _, changed in single_changes(space, architecture, pick)))
+    found.pop(architecture, None)
+    return list(found)
+
+
+def one_hot(space: Space, points: Sequence[Architecture]) -> NDArray[np.float64]:
+    """Return [points, choices of all decisions]: 1 where a choice is taken, 0 also where it is not live."""
+    places = {
+        (decision.name, choice): place
+        for place, (decision, choice) in enumerate((d, c) for d in space.decisions for c in d.choices)
+    }
+    encoded = np.zeros((len(points), len(places)))
+    for row, architecture in zip(encoded, points, strict=True):
+        row[[places[made] for made in architecture.decisions]] = 1.0
+    return encoded
+
+
+def architectures(space: Space, chosen: Mapping[str, Choice] | None = None) -> Iterator[Architecture]:
+    """Yield every architecture of the space, in the order of its decisions and choices."""
+    chosen = chosen or {}
+    decision = space.next_decision(chosen)
+    if decision is None:
+        yield space.architecture(chosen)
+        return
+    for value in space.allowed(decision, chosen):
+        yield from architectures(space, {**chosen, decision.name: value})
+
+
+class Novelty:
+    """Remembers what was proposed, and finds something new as long as the space has it."""
+
+    def __init__(self, space: Space, generator: np.random.Generator) -> None:
+        self.space = space
+        self.generator = generator
+        self._proposed: set[Architecture] = set()
+
+    def __contains__(self, architecture: Architecture) -> bool:
+        """Was it proposed?"""
+        return architecture in self._proposed
+
+    def take(self, wanted: Architecture) -> Architecture:
+        """Return what to propose: `wanted` if new, or near it, or drawn, or the first in order that is new."""
+        architecture = next((a for a in self._alternatives(wanted) if a not in self._proposed), wanted)
+        self._proposed.add(architecture)
+        return architecture
+
+    def _alternatives(self, wanted: Architecture) -> Iterator[Architecture]:
+        yield wanted
+        mutant = wanted
+        for _ in range(_ATTEMPTS):
+            mutant = self.space.mutate(mutant, self.generator)
+            yield mutant
+        for _ in range(_ATTEMPTS):
+            yield self.space.sample(self.generator)
+        yield from architectures(self.space)
