@@ -17,8 +17,7 @@ from hilnas.strategies.netadapt import NetAdapt, NetAdaptOptions
 from hilnas.strategies.optuna_samplers import Gp, GpOptions, Nsga2, Nsga2Options, Tpe, TpeOptions
 from hilnas.strategies.progressive import Progressive, ProgressiveOptions
 from hilnas.strategies.random import Random, RandomOptions
-from hilnas.strategies.rl import Reinforce
-from hilnas.strategies.rl.reinforce import ReinforceOptions
+from hilnas.strategies.rl import Controller, ControllerOptions
 from hilnas.tasks.digits import Digits, DigitsOptions
 from hilnas.testing import (
     EstimatorContract,
@@ -39,7 +38,7 @@ class TestRandom(StrategyContract):
 class TestRl(StrategyContract):
     @pytest.fixture
     def strategy(self):
-        return lambda problem, seed: Reinforce(problem, ReinforceOptions(), seed)
+        return lambda problem, seed: Controller(problem, ControllerOptions(), seed)
 
 
 class TestEvolution(StrategyContract):

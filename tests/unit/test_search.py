@@ -1,8 +1,10 @@
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hilnas.farm.scheduler import Free, Waiting, assign
-from hilnas.search.schedule import Window, is_overdue
+from hilnas.search.schedule import Window, overdue_after_s
 
 
 def drive(in_flight, group, count, final_at, overdue_at):
@@ -61,10 +63,9 @@ def test_one_straggler_does_not_hold_up_the_others():
 
 
 def test_overdue_is_a_matter_of_the_others():
-    assert not is_overdue(1000.0, [1.0] * 4, 3.0)
-    assert is_overdue(1000.0, [1.0] * 5, 3.0)
-    assert not is_overdue(29.0, [1.0] * 5, 3.0)
-    assert not is_overdue(290.0, [100.0] * 5, 3.0)
+    assert overdue_after_s([1.0] * 4, 3.0) == math.inf
+    assert overdue_after_s([1.0] * 5, 3.0) == 30.0
+    assert overdue_after_s([100.0, 90.0, 110.0, 5.0, 2000.0], 3.0) == 300.0
 
 
 def test_a_window_is_rebuilt_from_what_was_observed():

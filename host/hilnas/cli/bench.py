@@ -14,7 +14,7 @@ from hilnas.objectives import Objective, Quantity
 from hilnas.options import OptionsError, parse_options
 from hilnas.report.curves import curves
 from hilnas.store.files import write_atomically
-from hilnas.testing.bench import Contest, Results, run_contest
+from hilnas.testing.bench import Contest, Entrant, Results, run_contest
 from hilnas.testing.tabular import read_table
 from hilnas.testing.virtual import FarmConditions
 
@@ -59,12 +59,14 @@ def _objective(settings: dict[str, Any]) -> Objective:
     return parse_options(Objective, {k: v for k, v in settings.items() if v is not None}, "bench")
 
 
-def parse_strategies(text: str) -> list[tuple[str, dict[str, Any]]]:
+def parse_strategies(text: str) -> list[Entrant]:
     """Read "rl,evolution:population=20:tournament=5,tpe": names, each with settings as TOML values."""
     chosen = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
-        words = _words(entry)
-        chosen.append((words[0], dict(_setting(entry, word) for word in words[1:])))
+        name, *settings = _words(entry)
+        chosen.append(Entrant(entry, name, dict(_setting(entry, word) for word in settings)))
+    if len({entrant.label for entrant in chosen}) < len(chosen):
+        raise OptionsError(f'--strategies "{text}" names one twice')
     if not chosen:
         raise OptionsError(
             "--strategies names none: write names with commas between, such as rl,evolution,random"
@@ -122,7 +124,7 @@ def parse_noise(text: str | None) -> dict[str, float]:
 
 def bench_command(
     contest: Contest,
-    strategies: list[tuple[str, dict[str, Any]]],
+    strategies: list[Entrant],
     budgets: Sequence[int],
     seeds: int,
     conditions: FarmConditions,
@@ -152,7 +154,7 @@ def bench_command(
             lambda done, total: progress.update(task, completed=done, total=total),
         )
     if plot is not None:
-        names = [name for name, _ in strategies]
+        names = [entrant.label for entrant in strategies]
         picture = curves(
             {name: results.curve(name).tolist() for name in names},
             "evaluations",

@@ -32,6 +32,8 @@ _SCALAR_SD = np.array([1.0, 1.5, 2.0, 1.5, 0.7])
 _RELEVANCE_SD = 1.0
 _EMBEDDING_SD = 0.5
 _TINY = 1e-6
+_JITTER = 1e-8
+_FAILED = 1e10
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class GaussianProcess:
             ]
         )
         self.parameters = self._start.copy()
-        self._rows: Rows = np.zeros((0, len(sizes)), np.int64)
+        self.mean, self.scale = 0.0, 1.0
 
     def _first_guess(self, positions: list[Floats | None]) -> Floats:
         generator = np.random.default_rng(0)  # of the model, not of a search: embeddings must not start equal
@@ -105,14 +107,14 @@ class GaussianProcess:
         iterations: int = 20,
     ) -> None:
         """Find the parameters for values [N] with known variances [N] of their noise; goes on from the last ones."""
-        self._mean, self._scale = float(values.mean()), float(values.std()) + 1e-12
-        standard = (values - self._mean) / self._scale
-        onehot = self._onehot(rows)
+        self.mean, self.scale = float(values.mean()), float(values.std()) + 1e-12
+        standard = (values - self.mean) / self.scale
+        onehot = self.onehot(rows)
         products = features @ features.T if features is not None and self.features else None
         result = minimize(
             self._loss,
             self.parameters,
-            args=(onehot, standard, variances / self._scale**2, products),
+            args=(onehot, standard, variances / self.scale**2, products),
             jac=True,
             method="L-BFGS-B",
             bounds=np.stack([self._prior - 6 * self._sd, self._prior + 6 * self._sd], 1),
@@ -123,35 +125,10 @@ class GaussianProcess:
 
     def condition(
         self, rows: Rows, values: Floats, variances: Floats, features: Floats | None = None
-    ) -> None:
-        """Take values [N], with known variances of their noise, as what predictions build on."""
-        self._mean, self._scale = float(values.mean()), float(values.std()) + 1e-12
-        self._kernel = self._unpack(self.parameters)
-        self._tables = self._distances(self._kernel)
-        self._onehots, self._features = self._onehot(rows), features
-        covariance = self._covariance(self._onehots, self._onehots, features, features)
-        covariance[np.diag_indices_from(covariance)] += (
-            self._kernel.nugget + variances / self._scale**2 + 1e-8
-        )
-        self._factor, info = dpotrf(covariance, lower=1)
-        if info:
-            raise np.linalg.LinAlgError("the covariance of the rows is not positive definite")
-        self._weights = cho_solve((self._factor, True), (values - self._mean) / self._scale)
-
-    def predict(self, rows: Rows, features: Floats | None = None) -> tuple[Floats, Floats]:
-        """Return means and standard deviations [M] of an architecture's own values, without noise of measuring.
-
-        The nugget is part of the deviation: it is what no smooth function of the choices explains.
-        """
-        onehot = self._onehot(rows)
-        cross = self._covariance(self._onehots, onehot, self._features, features)
-        explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
-        kernel = self._kernel
-        prior = np.full(len(rows), kernel.product + kernel.additive + kernel.nugget)
-        if features is not None and self.features:
-            prior += kernel.linear * (features**2).sum(1)
-        variance = np.maximum(prior - (explained**2).sum(0), 1e-12)
-        return self._mean + self._scale * (cross.T @ self._weights), self._scale * np.sqrt(variance)
+    ) -> "Posterior":
+        """Return what is believed after values [N] with known variances [N] of their noise."""
+        empty = Posterior(self, self._unpack(self.parameters))
+        return empty.extend(rows, values, variances, features)
 
     def _unpack(self, parameters: Floats) -> _Kernel:
         decisions = len(self.sizes)
@@ -174,7 +151,8 @@ class GaussianProcess:
             tables.append((kernel.hamming * apart + lengths, lengths, differences))
         return tables
 
-    def _onehot(self, rows: Rows) -> Floats:
+    def onehot(self, rows: Rows) -> Floats:
+        """Return rows of choice indices [N, L] as zeros and ones [N, sum of sizes]."""
         onehot = np.zeros((len(rows), int(self._offsets[-1])))
         onehot[np.arange(len(rows))[:, None], self._offsets[:-1] + rows] = 1.0
         return onehot
@@ -203,13 +181,12 @@ class GaussianProcess:
         )
         return product, additive
 
-    def _covariance(
-        self, left: Floats, right: Floats, left_features: Floats | None, right_features: Floats | None
-    ) -> Floats:
-        product, additive = self._parts(left, right, self._kernel, self._tables)
-        covariance = self._kernel.product * product + self._kernel.additive * additive
-        if self.features and left_features is not None and right_features is not None:
-            covariance += self._kernel.linear * (left_features @ right_features.T)
+    def covariance(self, kernel: _Kernel, left: Floats, right: Floats, linear: Floats | None) -> Floats:
+        """Return the covariance of one-hot rows [N, K] and [M, K]; `linear` has their features' products."""
+        product, additive = self._parts(left, right, kernel, self._distances(kernel))
+        covariance = kernel.product * product + kernel.additive * additive
+        if linear is not None:
+            covariance += kernel.linear * linear
         return covariance
 
     def _loss(
@@ -222,7 +199,7 @@ class GaussianProcess:
         covariance = kernel.product * product + kernel.additive * additive
         if linear is not None:
             covariance += kernel.linear * linear
-        covariance[np.diag_indices_from(covariance)] += kernel.nugget + variances + 1e-8
+        covariance[np.diag_indices_from(covariance)] += kernel.nugget + variances + _JITTER
         factor, info = dpotrf(covariance, lower=1)
         if info:
             return _FAILED, np.zeros_like(parameters)
@@ -282,4 +259,92 @@ class GaussianProcess:
         return gradient
 
 
-_FAILED = 1e10
+class Posterior:
+    """What a process believes after some rows; immutable, and cheap to extend: O(n^2) for a row."""
+
+    def __init__(self, process: GaussianProcess, kernel: _Kernel) -> None:
+        self._process = process
+        self._kernel = kernel
+        self._onehots = np.zeros((0, sum(process.sizes)))
+        self._features: Floats | None = None
+        self._factor = np.zeros((0, 0))
+        self._targets = np.zeros(0)
+        self._noise = np.zeros(0)
+        self._weights = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def extend(
+        self, rows: Rows, values: Floats, variances: Floats, features: Floats | None = None
+    ) -> "Posterior":
+        """Return the belief after more rows [N, L] with values [N] and known variances [N] of their noise."""
+        process, kernel = self._process, self._kernel
+        onehots = process.onehot(rows)
+        inner = process.covariance(kernel, onehots, onehots, _products(features, features))
+        noise = variances / process.scale**2
+        inner[np.diag_indices_from(inner)] += kernel.nugget + noise + _JITTER
+        cross = process.covariance(kernel, self._onehots, onehots, _products(self._features, features))
+        known, more = len(self), len(rows)
+        factor = np.zeros((known + more, known + more))
+        if known:
+            explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+            factor[:known, :known] = self._factor
+            factor[known:, :known] = explained.T
+            inner -= explained.T @ explained
+        corner, info = dpotrf(inner, lower=1)
+        if info:
+            raise np.linalg.LinAlgError("the covariance of the rows is not positive definite")
+        factor[known:, known:] = corner
+        longer = Posterior(process, kernel)
+        longer._onehots = np.concatenate([self._onehots, onehots])
+        if features is not None:
+            longer._features = (
+                features if self._features is None else np.concatenate([self._features, features])
+            )
+        longer._factor = factor
+        longer._targets = np.concatenate([self._targets, (values - process.mean) / process.scale])
+        longer._noise = np.concatenate([self._noise, noise])
+        longer._weights = cho_solve((factor, True), longer._targets, check_finite=False)
+        return longer
+
+    def believing(self, rows: Rows, features: Floats | None = None) -> "Posterior":
+        """Return the belief as if rows had come out as predicted: their surroundings become less uncertain."""
+        if not len(rows):
+            return self
+        mean, _ = self.predict(rows, features)
+        return self.extend(rows, mean, np.zeros(len(rows)), features)
+
+    def predict(self, rows: Rows, features: Floats | None = None) -> tuple[Floats, Floats]:
+        """Return means and standard deviations [M] of architectures' own values, without noise of measuring.
+
+        The nugget is part of the deviation: it is what no smooth function of the choices explains.
+        """
+        process, kernel = self._process, self._kernel
+        onehots = process.onehot(rows)
+        cross = process.covariance(kernel, self._onehots, onehots, _products(self._features, features))
+        explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        prior = kernel.product + kernel.additive + kernel.nugget
+        own = kernel.linear * (features**2).sum(1) if features is not None else 0.0
+        variance = np.maximum(prior + own - (explained**2).sum(0), 1e-12)
+        return process.mean + process.scale * (cross.T @ self._weights), process.scale * np.sqrt(variance)
+
+    def mean(self, rows: Rows, features: Floats | None = None) -> Floats:
+        """Return means [M] alone: far cheaper than `predict`."""
+        process = self._process
+        cross = process.covariance(
+            self._kernel, self._onehots, process.onehot(rows), _products(self._features, features)
+        )
+        mean: Floats = process.mean + process.scale * (cross.T @ self._weights)
+        return mean
+
+    def smoothed(self) -> tuple[Floats, Floats]:
+        """Return means and deviations [N] of the known rows' own values: what was measured, less its noise."""
+        inverse = dpotri(self._factor, lower=1)[0]
+        variance = np.maximum(self._noise - self._noise**2 * np.diag(inverse), 0.0)
+        mean = self._targets - self._noise * self._weights
+        return self._process.mean + self._process.scale * mean, self._process.scale * np.sqrt(variance)
+
+
+def _products(left: Floats | None, right: Floats | None) -> Floats | None:
+    return left @ right.T if left is not None and right is not None else None

@@ -8,7 +8,7 @@ from contextlib import suppress
 from hilnas.search.context import SearchContext
 from hilnas.search.lifecycle import Lifecycle
 from hilnas.search.replay import pending, replay
-from hilnas.search.schedule import MIN_OVERDUE_S, Window, is_overdue
+from hilnas.search.schedule import MIN_OVERDUE_S, Window, overdue_after_s
 from hilnas.search.setup import SearchError
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
@@ -89,8 +89,8 @@ class SearchLoop:
         return True
 
     def _is_overdue(self, number: int) -> bool:
-        elapsed_s = time.monotonic() - self._launched[number]
-        return is_overdue(elapsed_s, self._ended_s, self._options.patience)
+        after_s = overdue_after_s(self._ended_s, self._options.patience)
+        return time.monotonic() >= self._launched[number] + after_s
 
     def _propose(self) -> None:
         trials = self.history.trials

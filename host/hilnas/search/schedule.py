@@ -5,6 +5,7 @@ nothing, as long as no trial is overdue. One that is, is passed over and learned
 a straggler is neither waited for nor counted as bad.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
@@ -53,6 +54,9 @@ class Window:
         return [] if room and len(on_time) < self.in_flight else None  # the overdue ones make room
 
 
-def is_overdue(elapsed_s: float, ended_s: Sequence[float], patience: float) -> bool:
-    """Is a trial under way for more than `patience` times the median of five or more that ended, and 30 s?"""
-    return len(ended_s) >= 5 and elapsed_s > max(MIN_OVERDUE_S, patience * median(ended_s))
+def overdue_after_s(ended_s: Sequence[float], patience: float) -> float:
+    """Return after how long a trial is overdue: `patience` times the median of those that ended, 30 s at least.
+
+    Never, before five have ended.
+    """
+    return max(MIN_OVERDUE_S, patience * median(ended_s)) if len(ended_s) >= 5 else math.inf

@@ -114,6 +114,10 @@ class Novelty:
         """Was it proposed?"""
         return architecture in self._proposed
 
+    def forget(self, architecture: Architecture) -> None:
+        """Let it be proposed again: nothing came of it, and it was not to blame."""
+        self._proposed.discard(architecture)
+
     def take(self, wanted: Architecture) -> Architecture:
         """Return what to propose: `wanted` if new, or near it, or drawn, or the first in order that is new."""
         architecture = next((a for a in self._alternatives(wanted) if a not in self._proposed), wanted)

@@ -50,6 +50,15 @@ class Contest:
         return result
 
 
+@dataclass(frozen=True)
+class Entrant:
+    """A strategy by its plug-in's name, its settings, and what to call it."""
+
+    label: str
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class SeedResult:
     """One strategy's search with one seed."""
@@ -140,27 +149,28 @@ def _regret(reward: Any, best: float) -> Any:
 
 def run_contest(
     contest: Contest,
-    strategies: Sequence[tuple[str, dict[str, Any]]],
+    strategies: Sequence[Entrant],
     budgets: Sequence[int],
     seeds: Sequence[int],
     conditions: FarmConditions,
     workers: int = 0,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
-    """Run every strategy (a name and its settings) with every seed; `told` hears how many are done, of how many.
+    """Run every strategy with every seed; `told` hears how many are done, of how many.
 
     `workers` processes share the work, as many as there are cores when 0.
     """
-    for name, settings in strategies:
-        options_of(Axis.STRATEGY, name, settings)
+    for entrant in strategies:
+        options_of(Axis.STRATEGY, entrant.name, entrant.settings)
     results = Results(contest, tuple(sorted(budgets)))
-    jobs = [(name, settings, seed) for seed in seeds for name, settings in strategies]
-    arguments = [(contest, *job, results.budgets, conditions) for job in jobs]
-    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    arguments = [
+        (contest, entrant, seed, results.budgets, conditions) for seed in seeds for entrant in strategies
+    ]
+    workers = min(workers or len(os.sched_getaffinity(0)), len(arguments))
     for done, result in enumerate(_all(arguments, workers), start=1):
         results.seeds.append(result)
-        told(done, len(jobs))
-    order = [name for name, _ in strategies]
+        told(done, len(arguments))
+    order = [entrant.label for entrant in strategies]
     results.seeds.sort(key=lambda result: (order.index(result.strategy), result.seed))
     return results
 
@@ -182,8 +192,7 @@ def _all(arguments: list[Any], workers: int) -> Iterator[SeedResult]:
 
 def run_seed(
     contest: Contest,
-    name: str,
-    settings: dict[str, Any],
+    entrant: Entrant,
     seed: int,
     budgets: tuple[int, ...],
     conditions: FarmConditions,
@@ -191,7 +200,8 @@ def run_seed(
     """Run one strategy with one seed."""
     space = _space(contest.table)
     problem = Problem(space, contest.objectives)
-    strategy: Strategy = find(Axis.STRATEGY, name)(problem, options_of(Axis.STRATEGY, name, settings), seed)
+    options = options_of(Axis.STRATEGY, entrant.name, entrant.settings)
+    strategy: Strategy = find(Axis.STRATEGY, entrant.name)(problem, options, seed)
     count = min(max(budgets), len(contest.table))
     values = contest.values
 
@@ -208,7 +218,7 @@ def run_seed(
     truths = contest.rewards
     worst = float(truths[np.isfinite(truths)].min())
     return SeedResult(
-        name,
+        entrant.label,
         seed,
         [float(truths[row]) if row >= 0 else worst for row in best],
         chosen,

@@ -5,6 +5,8 @@ columns are decisions. Rows need not be every combination of choices.
 """
 
 import csv
+import math
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -73,7 +75,7 @@ def read_table(path: Path, columns: Sequence[str], arch: Sequence[str] = ()) -> 
         raise TableError(f"there is no table {path}: give the path of an .npz or .csv file")
     try:
         raw = _read_npz(path) if path.suffix == ".npz" else _read_csv(path)
-    except (OSError, ValueError, KeyError, csv.Error, EOFError) as error:
+    except (OSError, ValueError, KeyError, csv.Error, EOFError, zipfile.BadZipFile) as error:
         raise TableError(f"{path} cannot be read as a table: {error}") from error
     names, cells = _decisions(path, raw, arch, columns)
     figures = {name: _figures(path, raw, name, len(cells)) for name in columns}
@@ -192,10 +194,10 @@ class TableSpace(Space):
         super().__init__("table", tuple(Decision(name, choices) for name, choices in decisions))
         self._rows = {tuple(row): number for number, row in enumerate(table.rows.tolist())}
 
-    @property
+    @cached_property
     def is_free(self) -> bool:
         """Are the rows all combinations?"""
-        return super().size == len(self.table)
+        return math.prod(len(choices) for choices in self.table.choices) == len(self.table)
 
     @cached_property
     def size(self) -> int:

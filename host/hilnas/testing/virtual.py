@@ -6,6 +6,7 @@ devices and the trainings are made up, and time jumps from one end of a trial to
 """
 
 import heapq
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from pydantic import Field
 from hilnas.objectives import Figure, Objective
 from hilnas.options import Options
 from hilnas.search.replay import pending
-from hilnas.search.schedule import Window, is_overdue
+from hilnas.search.schedule import Window, overdue_after_s
 from hilnas.strategies import Strategy
 from hilnas.testing.outcomes import concluded
 from hilnas.trial import Architecture, Trial, TrialStatus
@@ -127,7 +128,8 @@ class VirtualFarm:
         return self._trials[number].final
 
     def _is_overdue(self, number: int) -> bool:
-        return is_overdue(self._now_s - self._started_s[number], self._durations, self._conditions.patience)
+        after_s = overdue_after_s(self._durations, self._conditions.patience)
+        return self._now_s >= self._started_s[number] + after_s
 
     def _propose(self) -> None:
         start = time.perf_counter()
@@ -145,9 +147,17 @@ class VirtualFarm:
             heapq.heappush(self._busy, (self._now_s + self._duration(), self._queue.pop(0)))
 
     def _wait(self) -> None:
-        """Let time go on to the next end of a trial."""
+        """Let time go on to the next end of a trial, or to where one becomes overdue while a device is idle."""
         if not self._busy:
             return
+        if len(self._busy) < self._conditions.devices:
+            after_s = overdue_after_s(self._durations, self._conditions.patience)
+            overdue = [
+                s for n in self._window.unobserved if (s := self._started_s[n] + after_s) > self._now_s
+            ]
+            if min(overdue, default=math.inf) < self._busy[0][0]:
+                self._now_s = min(overdue)
+                return
         self._now_s, number = heapq.heappop(self._busy)
         self._durations.append(self._now_s - self._started_s[number])
         self._ended_s[number] = self._now_s

@@ -1,5 +1,5 @@
-"""`rl`: a recurrent policy over live decisions, trained by REINFORCE."""
+"""`rl`: a policy-gradient controller with a learned reward model."""
 
-from hilnas.strategies.rl.reinforce import Reinforce
+from hilnas.strategies.rl.controller import Controller, ControllerOptions
 
-__all__ = ["Reinforce"]
+__all__ = ["Controller", "ControllerOptions"]

@@ -2,85 +2,124 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from hilnas.spaces import Decision, Space
-from hilnas.trial import Architecture, Choice
+from hilnas.predictors.encodings import Encoder, Rows
+from hilnas.trial import Choice
+
+
+_CLOSED = -1e9
+"""Logit of a choice that is not open: finite, so that gradients are."""
 
 
 @dataclass(frozen=True)
-class Walk:
-    """One pass over the live decisions: log-probabilities [T] and entropies [T], both with gradients."""
+class Draw:
+    """Rows [N, L] drawn from a policy, and the natural log-probability of each decision [N, L], 0 where not live."""
 
-    architecture: Architecture
-    log_probabilities: torch.Tensor
-    entropies: torch.Tensor
+    rows: Rows
+    log_probabilities: NDArray[np.float64]
 
 
 class Policy(nn.Module):
-    """Each live decision is a step: the last choice's embedding goes in, a softmax over choices comes out.
+    """Each decision is a step: the last choice's embedding goes in, a softmax over choices comes out.
 
-    The output layers start at zero, so the first proposals are uniform.
+    A decision that is not live is stepped over with probability 1. The output layers start at zero,
+    so the first draws are uniform. `temperature` divides the logits, `tanh` bounds them, and a share
+    `epsilon` of each choice is uniform.
     """
 
-    def __init__(self, space: Space, width: int, temperature: float, tanh: float) -> None:
+    def __init__(self, encoder: Encoder, width: int, temperature: float, tanh: float, epsilon: float) -> None:
         super().__init__()
-        self.space = space
-        self.temperature = temperature
-        self.tanh = tanh
-        self.width = width
-        self.start = nn.Parameter(torch.zeros(width))
-        self.cell = nn.LSTMCell(width, width)
-        self.embeddings = nn.ModuleList(nn.Embedding(len(d.choices), width) for d in space.decisions)
-        self.outputs = nn.ModuleList(nn.Linear(width, len(d.choices)) for d in space.decisions)
-        self._position = {decision.name: i for i, decision in enumerate(space.decisions)}
-        for parameter in self.parameters():
+        self._encoder = encoder
+        self._temperature = temperature
+        self._tanh = tanh
+        self._epsilon = epsilon
+        self._width = width
+        widest = max(encoder.choices)
+        steps = len(encoder.choices)
+        offsets = np.concatenate([[0], np.cumsum(encoder.sizes)])
+        self._tokens = torch.from_numpy(1 + offsets[:-1])
+        self.embedding = nn.Embedding(1 + int(offsets[-1]), width)
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.output = nn.Parameter(torch.zeros(steps, widest, width))
+        self.bias = nn.Parameter(torch.zeros(steps, widest))
+        absent = torch.arange(widest)[None] >= torch.tensor(encoder.choices)[:, None]
+        self._absent = torch.where(absent, _CLOSED, 0.0)
+        for parameter in (*self.embedding.parameters(), *self.lstm.parameters()):
             nn.init.uniform_(parameter, -0.1, 0.1)
-        for output in self.outputs:
-            assert isinstance(output, nn.Linear)
-            nn.init.zeros_(output.weight)
-            nn.init.zeros_(output.bias)
 
-    def sample(self, generator: torch.Generator) -> Walk:
-        """Draw an architecture."""
-        return self._walk(None, generator)
+    def log_probabilities(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return log-probabilities and entropies [N, L] of rows, with gradients; 0 where not live."""
+        tokens = torch.from_numpy(rows) + self._tokens
+        inputs = torch.cat([torch.zeros(len(rows), 1, dtype=torch.int64), tokens[:, :-1]], 1)
+        hidden, _ = self.lstm(self.embedding(inputs))
+        logits = torch.einsum("nlw,lkw->nlk", hidden, self.output) + self.bias
+        logs = self._log_softmax(logits, self._masks(rows))
+        live = torch.from_numpy(rows < np.array(self._encoder.choices))
+        index = torch.where(live, torch.from_numpy(rows), 0)
+        taken = logs.gather(2, index.unsqueeze(2)).squeeze(2)
+        entropies = -(logs.exp() * logs.clamp(min=-100.0)).sum(2)
+        return taken * live, entropies * live
 
-    def follow(self, architecture: Architecture) -> Walk:
-        """Walk the decisions of a given architecture: its log-probabilities under the policy now."""
-        return self._walk(architecture, None)
+    @torch.no_grad()
+    def draw(self, count: int, generator: np.random.Generator) -> Draw:
+        """Draw `count` rows."""
+        encoder = self._encoder
+        steps = len(encoder.choices)
+        rows = np.tile(np.array(encoder.choices, np.int64), (count, 1))
+        logs = np.zeros((count, steps))
+        tokens = torch.zeros(count, dtype=torch.int64)
+        state = None
+        uniforms = generator.random((count, steps))
+        for step in range(steps):
+            hidden, state = self.lstm(self.embedding(tokens).unsqueeze(1), state)
+            logits = hidden[:, 0] @ self.output[step].T + self.bias[step]
+            mask = self._mask(rows, step)
+            probabilities = self._log_softmax(logits, mask).exp().double().numpy()
+            cumulative = probabilities.cumsum(1)
+            index = (uniforms[:, step, None] * cumulative[:, -1:] >= cumulative).sum(1)
+            live = encoder.live(rows, step)
+            rows[live, step] = index[live]
+            logs[live, step] = np.log(probabilities[live, index[live]])
+            tokens = torch.from_numpy(rows[:, step]) + self._tokens[step]
+        return Draw(rows, logs)
 
-    def _walk(self, given: Architecture | None, generator: torch.Generator | None) -> Walk:
-        chosen: dict[str, Choice] = {}
-        taken: list[torch.Tensor] = []
-        entropies: list[torch.Tensor] = []
-        step = self.start.unsqueeze(0)
-        hidden = torch.zeros(1, self.width)
-        memory = torch.zeros(1, self.width)
-        while (decision := self.space.next_decision(chosen)) is not None:
-            hidden, memory = self.cell(step, (hidden, memory))
-            position = self._position[decision.name]
-            log_softmax = self._log_softmax(position, hidden)
-            index = self._index(decision, given, log_softmax, generator)
-            taken.append(log_softmax[index])
-            entropies.append(-(log_softmax.exp() * log_softmax).sum())
-            step = self.embeddings[position](torch.tensor([index]))
-            chosen[decision.name] = decision.choices[index]
-        return Walk(self.space.architecture(chosen), torch.stack(taken), torch.stack(entropies))
+    def _log_softmax(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        logits = logits / self._temperature
+        if self._tanh > 0:
+            logits = self._tanh * torch.tanh(logits)
+        logs = torch.log_softmax(logits + mask, -1)
+        if self._epsilon == 0:
+            return logs
+        open_ = mask == 0
+        mixed = (1 - self._epsilon) * logs.exp() + self._epsilon / open_.sum(-1, keepdim=True)
+        return torch.where(open_, mixed.log(), _CLOSED)
 
-    def _log_softmax(self, position: int, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.outputs[position](hidden)[0] / self.temperature
-        if self.tanh > 0:
-            logits = self.tanh * torch.tanh(logits)
-        return torch.log_softmax(logits, dim=0)
+    def _masks(self, rows: Rows) -> torch.Tensor:
+        """Return [L, K], or [N, L, K] where choices narrow: -1e9 for what is not open."""
+        if self._encoder.space.is_free:
+            return self._absent
+        return torch.stack([self._mask(rows, step) for step in range(rows.shape[1])], 1)
 
-    @staticmethod
-    def _index(
-        decision: Decision,
-        given: Architecture | None,
-        log_softmax: torch.Tensor,
-        generator: torch.Generator | None,
-    ) -> int:
-        if given is not None:
-            return decision.choices.index(given[decision.name])
-        return int(torch.multinomial(log_softmax.detach().exp(), 1, generator=generator))
+    def _mask(self, rows: Rows, step: int) -> torch.Tensor:
+        """Return [K], or [N, K], for one decision."""
+        space = self._encoder.space
+        if space.is_free:
+            return self._absent[step]
+        decision = space.decisions[step]
+        mask = torch.full((len(rows), self._absent.shape[1]), _CLOSED)
+        for line, row in enumerate(rows):
+            chosen: dict[str, Choice] = {
+                d.name: d.choices[index]
+                for d, index in zip(space.decisions[:step], row[:step].tolist(), strict=True)
+                if index < len(d.choices)
+            }
+            if space.is_live(decision, chosen):
+                for choice in space.allowed(decision, chosen):
+                    mask[line, decision.choices.index(choice)] = 0.0
+            else:
+                mask[line, 0] = 0.0
+        return mask

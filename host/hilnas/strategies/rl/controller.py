@@ -1,0 +1,249 @@
+"""`rl`: a policy-gradient controller that dreams: between measurements it learns in a reward model."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.stats import norm, spearmanr
+from threadpoolctl import ThreadpoolController
+
+from hilnas.objectives import Objective, best_trials
+from hilnas.predictors.encodings import Encoder, Rows
+from hilnas.strategies.base import Problem, Strategy
+from hilnas.strategies.common import Novelty, fitness, random_state
+from hilnas.strategies.rl.candidates import candidates_of, unique
+from hilnas.strategies.rl.learner import GradientOptions, Learner
+from hilnas.strategies.rl.policy import Policy
+from hilnas.strategies.rl.reward_model import RewardModel
+from hilnas.trial import Architecture, Proposal, Trial, TrialStatus
+
+_RECENT = 16
+"""Measured trials that the policy learns from at a time."""
+
+
+class ControllerOptions(GradientOptions):
+    """Settings of `rl`."""
+
+    width: int = Field(32, ge=4)
+    """Units of the LSTM."""
+    temperature: float = Field(1.0, gt=0)
+    """Divides the logits: above 1 explores more."""
+    tanh: float = Field(2.5, ge=0)
+    """Bound on the logits by a scaled tanh; 0 for none."""
+    epsilon: float = Field(0.05, ge=0, lt=1)
+    """Share of each choice that is drawn uniformly."""
+    startup: int = Field(4, ge=2)
+    """Scored trials before the reward model is asked."""
+    model: bool = True
+    """Choose among candidates by a learned reward model; without it, each draw of the policy is proposed."""
+    imagined: int = Field(32, ge=0)
+    """Draws that the policy learns from in the reward model before each proposal; 0 for none."""
+    drawn: int = Field(64, ge=1)
+    """Draws of the policy among the candidates."""
+    local: int = Field(8, ge=0)
+    """Best architectures around which candidates are looked for; 0 for none."""
+    repeats: float = Field(0.2, ge=0, lt=1)
+    """Share of trials that may be spent on measuring again what would change the decision."""
+
+
+class Controller(Strategy):
+    """Proposes what most probably beats the best so far, among a policy's draws and changes of the best.
+
+    The policy and the model learn from trials in the order of their proposal. The model believes
+    trials under way to come out as predicted, so that parallel proposals differ.
+    """
+
+    Options = ControllerOptions
+
+    def __init__(self, problem: Problem, options: ControllerOptions, seed: int) -> None:
+        self.options = options
+        self._problem = problem
+        self._encoder = Encoder(problem.space)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.policy = Policy(
+                self._encoder, options.width, options.temperature, options.tanh, options.epsilon
+            )
+        self._learner = Learner(self.policy, options)
+        self._generator = np.random.default_rng(seed)
+        self._candidates = candidates_of(self._encoder)
+        self._model = RewardModel(self._encoder, _modelled(problem))
+        self._novelty = Novelty(problem.space, self._generator)
+        self._proposed: set[bytes] = set()
+        self._recent: list[tuple[NDArray[np.int64], float, float]] = []
+        self._lowest = np.inf
+        self._scored = 0
+        self._repeats: dict[bytes, int] = {}
+        self._predicted: dict[tuple[Architecture, int], float] = {}
+        self._outcomes: list[tuple[float, float]] = []
+        self._threads = ThreadpoolController()
+
+    def propose(self, pending: Sequence[Trial]) -> Proposal:
+        """Propose the most promising candidate, or what was measured before and is in doubt."""
+        with self._threads.limit(limits=1, user_api="blas"):  # one order of every sum
+            return self._propose(pending)
+
+    def observe(self, trials: Sequence[Trial]) -> None:
+        """Learn from trials: the model, and then the policy."""
+        with self._threads.limit(limits=1, user_api="blas"):
+            self._observe(trials)
+
+    def rank(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Order trials by what their true rewards are believed to be: a lucky measurement counts for less."""
+        firsts = best_trials(trials)
+        if len(firsts) < 3 or all(t.score is not None and t.score.reward_se <= 0 for t in firsts):
+            return firsts
+        model = RewardModel(self._encoder, _modelled(self._problem))
+        with self._threads.limit(limits=1, user_api="blas"):
+            for trial in sorted(trials, key=lambda trial: trial.number):
+                model.learn(self._encoder.encode([trial.architecture])[0], trial)
+            model.update()
+            believed = dict(zip((row.tobytes() for row in model.rows), model.measured().mean, strict=True))
+        rows = self._encoder.encode([trial.architecture for trial in firsts])
+        worth = [float(believed[row.tobytes()]) for row in rows]
+        return [firsts[i] for i in sorted(range(len(firsts)), key=lambda i: (-worth[i], firsts[i].number))]
+
+    def diagnostics(self) -> Mapping[str, float]:
+        """Return the rank correlation of rewards predicted before measuring with those measured."""
+        if len(self._outcomes) < 5:
+            return {}
+        predicted, measured = zip(*self._outcomes, strict=True)
+        correlation = float(spearmanr(predicted, measured).statistic)
+        return {} if np.isnan(correlation) else {"rank_correlation": correlation}
+
+    def _propose(self, pending: Sequence[Trial]) -> Proposal:
+        state = random_state(self._generator)
+        waiting = self._encoder.encode([trial.architecture for trial in pending])
+        row, repeat, predicted = None, 0, None
+        if self.options.model and self._scored >= self.options.startup:
+            self._model.update()
+            row, repeat, predicted = self._choose(waiting)
+        if row is None:
+            row = self._draw()
+        if repeat:
+            architecture = self._encoder.decode(row)
+            self._repeats[row.tobytes()] = repeat
+        else:
+            architecture = self._novelty.take(self._encoder.decode(row))
+            row = self._encoder.encode([architecture])[0]
+            self._proposed.add(row.tobytes())
+        if predicted is not None:
+            self._predicted[architecture, repeat] = predicted
+        return Proposal(architecture, self._learner.version, self._logs(row), state, repeat)
+
+    def _draw(self) -> NDArray[np.int64]:
+        """Return a draw of the policy that is new, if one is."""
+        rows = self.policy.draw(self.options.drawn, self._generator).rows
+        new = unique(rows, self._proposed)
+        chosen: NDArray[np.int64] = (new if len(new) else rows)[0]
+        return chosen
+
+    def _logs(self, row: NDArray[np.int64]) -> tuple[float, ...]:
+        with torch.no_grad():
+            logs, _ = self.policy.log_probabilities(row[None])
+        return tuple(
+            float(value) for value, live in zip(logs[0], row < self._encoder.choices, strict=True) if live
+        )
+
+    def _choose(self, waiting: Rows) -> tuple[NDArray[np.int64] | None, int, float | None]:
+        """Return the row to propose, how often it was measured before, and what reward is predicted."""
+        measured = self._model.measured()
+        best = np.argsort(-measured.mean, kind="stable")
+        rows = unique(self._gather(self._model.rows[best[: self.options.local]]), self._proposed)
+        if not len(rows):
+            return None, 0, None
+        belief = self._model.predict(rows, waiting)
+        bar = float(measured.mean.max())
+        if len(waiting):
+            bar = max(bar, float(self._model.mean(waiting).max()))
+        worth = belief.probability_above(bar)
+        validity = self._model.validity(rows)
+        if validity is not None:
+            worth = worth + np.log(validity)
+        chosen = int(np.argmax(worth))
+        doubt = self._doubtful(measured.mean, waiting, float(belief.expected_gain(bar)[chosen]))
+        if doubt is not None:
+            return self._model.rows[doubt], 1 + self._repeats.get(self._model.rows[doubt].tobytes(), 0), None
+        return rows[chosen], 0, float(belief.mean[chosen])
+
+    def _gather(self, best: Rows) -> Rows:
+        if self.options.imagined:
+            self._imagine()
+        found = [self.policy.draw(self.options.drawn, self._generator).rows]
+        if self.options.local:
+            found += [
+                self._candidates.near(best, self._generator),
+                self._candidates.anywhere(self._generator),
+            ]
+        return np.concatenate(found)
+
+    def _imagine(self) -> None:
+        """Let the policy learn from its own draws, rewarded by the model."""
+        draw = self.policy.draw(self.options.imagined, self._generator)
+        belief = self._model.predict(draw.rows, draw.rows[:0])
+        worth = belief.mean + belief.sd
+        ranks = np.argsort(np.argsort(worth, kind="stable")).astype(np.float64)
+        self._learner.update(draw.rows, draw.log_probabilities.sum(1), ranks)
+
+    def _doubtful(self, means: NDArray[np.float64], waiting: Rows, gain: float) -> int | None:
+        """Return the measured row that is worth more measured again than `gain`, if any."""
+        noise = self._model.noise()
+        if self.options.repeats <= 0 or noise.max() <= 0:
+            return None
+        if sum(self._repeats.values()) >= self.options.repeats * (len(self._proposed) + 1):
+            return None
+        belief = self._model.measured()
+        order = np.argsort(-means, kind="stable")
+        bars = np.full(len(means), means[order[0]])
+        if len(means) > 1:
+            bars[order[0]] = means[order[1]]
+        known = {row.tobytes() for row in waiting}
+        worth = np.array(
+            [
+                0.0
+                if self._model.rows[i].tobytes() in known
+                else _doubt(belief.mean[i], belief.sd[i], noise[i], bars[i])
+                for i in order[:8]
+            ]
+        )
+        return int(order[int(np.argmax(worth))]) if worth.max() > gain else None
+
+    def _observe(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            row = self._encoder.encode([trial.architecture])[0]
+            if trial.status is TrialStatus.FAILED:
+                self._proposed.discard(row.tobytes())
+                self._novelty.forget(trial.architecture)
+            self._model.learn(row, trial)
+            self._note(trial)
+            reward = fitness(trial)
+            if reward is not None:
+                self._lowest = min(self._lowest, reward) if np.isfinite(reward) else self._lowest
+                self._scored += trial.score is not None
+                self._recent.append((row, sum(trial.proposal.log_probabilities), reward))
+        self._recent = self._recent[-_RECENT:]
+        if len(self._recent) >= 4 and trials:
+            rows, logs, rewards = zip(*self._recent, strict=True)
+            lowest = self._lowest if np.isfinite(self._lowest) else 0.0
+            self._learner.update(np.array(rows), np.array(logs), np.maximum(np.array(rewards), lowest))
+
+    def _note(self, trial: Trial) -> None:
+        predicted = self._predicted.pop((trial.architecture, trial.proposal.repeat), None)
+        if predicted is not None and trial.score is not None:
+            self._outcomes.append((predicted, trial.score.reward))
+
+
+def _modelled(problem: Problem) -> list[Objective]:
+    """Return the objectives that shape the reward."""
+    return [o for o in problem.objectives if o.maximise or o.target is not None or o.limit is not None]
+
+
+def _doubt(mean: float, sd: float, noise: float, bar: float) -> float:
+    """Return by how much measuring again raises the reward of what is chosen, in expectation."""
+    learned = sd**2 / np.sqrt(sd**2 + noise**2 + 1e-24)
+    if learned <= 1e-12:
+        return 0.0
+    z = -abs(mean - bar) / learned
+    return float(learned * (norm.pdf(z) + z * norm.cdf(z)))

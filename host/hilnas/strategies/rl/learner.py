@@ -1,0 +1,98 @@
+"""Policy gradients: clipped PPO (Schulman et al. 2017) or REINFORCE (Williams 1992).
+
+Advantages are rewards less the mean of the others' (leave-one-out, Kool et al. 2019), in units of
+their deviation. Rows drawn by an earlier policy weigh by the ratio of now to then, truncated at 1
+(Espeholt et al. 2018): a late reward neither counts twice nor pulls the policy back.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from hilnas.options import Options
+from hilnas.predictors.encodings import Rows
+from hilnas.strategies.rl.policy import Policy
+
+Floats = NDArray[np.float64]
+
+
+class GradientOptions(Options):
+    """How the policy learns."""
+
+    gradient: Literal["ppo", "reinforce"] = "ppo"
+    """Clipped PPO, or REINFORCE: one step for each batch, without a clip."""
+    learning_rate: float = Field(5e-3, gt=0)
+    """Learning rate of Adam."""
+    epochs: int = Field(3, ge=1)
+    """Steps of PPO on a batch."""
+    clip: float = Field(0.2, gt=0)
+    """How far PPO's ratio may leave 1."""
+    entropy: float = Field(0.02, ge=0)
+    """Weight of the entropy bonus, for each decision, at the start."""
+    final_entropy: float = Field(0.002, ge=0)
+    """Weight of the entropy bonus after `entropy_updates`; linear between."""
+    entropy_updates: int = Field(200, ge=1)
+    """Updates over which the weight of the entropy bonus falls."""
+    corrections: bool = True
+    """Weigh late rewards by truncated importance ratios."""
+
+
+class Learner:
+    """Adam on a policy's parameters."""
+
+    def __init__(self, policy: Policy, options: GradientOptions) -> None:
+        self._policy = policy
+        self._options = options
+        self._optimizer = torch.optim.Adam(policy.parameters(), lr=options.learning_rate, betas=(0.0, 0.999))
+        self.version = 0
+        """Number of updates."""
+
+    def update(self, rows: Rows, log_probabilities: Floats, rewards: Floats) -> None:
+        """Follow the gradient on rows [N, L], drawn with log-probabilities [N], that earned rewards [N]."""
+        spread = float(rewards.std())
+        if len(rows) < 2 or spread <= 1e-12:
+            return
+        count = len(rewards)
+        advantages = torch.from_numpy((rewards - rewards.mean()) * count / (count - 1) / spread).float()
+        behaviour = torch.from_numpy(log_probabilities).float()
+        options = self._options
+        steps = options.epochs if options.gradient == "ppo" else 1
+        weights = self._weights(rows, behaviour)
+        if weights is None:
+            return
+        anchor: torch.Tensor | None = None
+        for _ in range(steps):
+            logs, entropies = self._policy.log_probabilities(rows)
+            logs = logs.sum(1)
+            if options.gradient == "ppo":
+                anchor = logs.detach() if anchor is None else anchor
+                ratio = torch.exp(logs - anchor)
+                clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
+                gain = torch.minimum(ratio * advantages, clipped * advantages)
+            else:
+                gain = logs * advantages
+            loss = -(weights * gain).mean() - self._entropy_weight * entropies.sum(1).mean()
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._policy.parameters(), 5.0)
+            self._optimizer.step()
+        self.version += 1
+
+    @property
+    def _entropy_weight(self) -> float:
+        options = self._options
+        done = min(1.0, self.version / options.entropy_updates)
+        return options.entropy + done * (options.final_entropy - options.entropy)
+
+    def _weights(self, rows: Rows, behaviour: torch.Tensor) -> torch.Tensor | None:
+        """Return importance weights [N], or None where the policy has moved too far for the rows to tell anything."""
+        if not self._options.corrections:
+            return torch.ones(len(rows))
+        with torch.no_grad():
+            logs, _ = self._policy.log_probabilities(rows)
+            weights = torch.exp(logs.sum(1) - behaviour).clamp(max=1.0)
+        effective = weights.sum() ** 2 / weights.square().sum().clamp(min=1e-12)
+        return weights if effective >= 2.0 else None

@@ -1,0 +1,224 @@
+"""A learned reward model: each quantity a Gaussian process of its own, the reward composed from them.
+
+Accuracy is modelled as -log of the error, costs as logarithms, so that what multiplies in the world
+adds up in the model. The reward of an architecture is then a distribution: its mean and deviation
+come from fixed quasi-random draws of the quantities, put through the objectives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, qmc
+
+from hilnas.objectives import INVALID_REWARD, Figure, Objective, figure_of, rewards
+from hilnas.predictors.encodings import Encoder, Rows
+from hilnas.predictors.gp import GaussianProcess, Posterior
+from hilnas.trial import Trial, TrialStatus
+
+Floats = NDArray[np.float64]
+
+_DRAWS = 64
+_GROWTH = 1.15
+"""Parameters are found anew when there are this many times as many rows."""
+_FIT_ROWS = 300
+"""Parameters are found on so many rows at most: the best, and others evenly."""
+_HIGHEST = 1 - 1e-4
+"""Accuracies above count as this one."""
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Mean and standard deviation [N] of rewards."""
+
+    mean: Floats
+    sd: Floats
+
+    def probability_above(self, reward: float) -> Floats:
+        """Return the logarithm of each one's probability to exceed a reward, as if it were normal."""
+        logs: Floats = norm.logcdf((self.mean - reward) / np.maximum(self.sd, 1e-12))
+        return logs
+
+    def expected_gain(self, reward: float, noise: Floats | float = 0.0) -> Floats:
+        """Return by how much a measurement of each, with its noise, raises the best mean, in expectation."""
+        learned = self.sd**2 / np.sqrt(self.sd**2 + np.square(noise) + 1e-24)
+        z = (self.mean - reward) / np.maximum(learned, 1e-12)
+        gain: Floats = learned * (norm.pdf(z) + z * norm.cdf(z))
+        return gain
+
+
+class _Quantity:
+    """One objective's values, transformed, and the process behind them."""
+
+    def __init__(self, objective: Objective, process: GaussianProcess) -> None:
+        self.objective = objective
+        self.process = process
+        self.values: list[float] = []
+        self.variances: list[float] = []
+        self.posterior: Posterior | None = None
+
+    def transformed(self, figure: Figure) -> tuple[float, float]:
+        """Return value and variance on the model's scale."""
+        if self.objective.maximise:
+            error = max(1 - figure.value, 1 - _HIGHEST)
+            return float(-np.log(error)), (figure.se / error) ** 2
+        value = max(figure.value, self.objective.floor or 0.0, 1e-9)
+        return float(np.log(value)), (figure.se / value) ** 2
+
+    def natural(self, values: Floats) -> Floats:
+        """Return values on the objective's scale."""
+        found: Floats = 1 - np.exp(-np.maximum(values, 0.0)) if self.objective.maximise else np.exp(values)
+        return found
+
+
+class RewardModel:
+    """Learns from figures of trials, and tells what the rewards of other architectures may be."""
+
+    def __init__(self, encoder: Encoder, objectives: Sequence[Objective]) -> None:
+        self._objectives = objectives
+        self._quantities = [
+            _Quantity(o, GaussianProcess(encoder.sizes, encoder.groups, encoder.positions))
+            for o in objectives
+        ]
+        self._validity = GaussianProcess(encoder.sizes, encoder.groups, encoder.positions)
+        self._valid: list[tuple[NDArray[np.int64], float]] = []
+        self._rows: list[NDArray[np.int64]] = []
+        self._place: dict[bytes, int] = {}
+        self._next_fit = 0
+        self._stale = True
+        sobol = qmc.Sobol(max(1, len(objectives)), seed=0).random(_DRAWS)
+        self._draws: Floats = norm.ppf(np.clip(sobol, 1e-4, 1 - 1e-4))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def rows(self) -> Rows:
+        """Return the rows that were measured [N, L]."""
+        return np.array(self._rows)
+
+    def learn(self, row: NDArray[np.int64], trial: Trial) -> None:
+        """Take a final trial's figures; measured again, an architecture has their mean, weighted by 1/se²."""
+        if trial.status is TrialStatus.FAILED:
+            return
+        figures = [figure_of(quantity.objective, trial) for quantity in self._quantities]
+        if any(figure is None for figure in figures):
+            if trial.status is TrialStatus.INVALID:
+                self._valid.append((row, 0.0))
+            return
+        self._valid.append((row, 1.0))
+        known = self._place.setdefault(row.tobytes(), len(self._rows))
+        if known == len(self._rows):
+            self._rows.append(row)
+            for quantity, figure in zip(self._quantities, figures, strict=True):
+                assert figure is not None
+                value, variance = quantity.transformed(figure)
+                quantity.values.append(value)
+                quantity.variances.append(variance)
+            return
+        self._stale = True
+        for quantity, figure in zip(self._quantities, figures, strict=True):
+            assert figure is not None
+            value, variance = quantity.transformed(figure)
+            before = quantity.values[known], quantity.variances[known]
+            quantity.values[known], quantity.variances[known] = _combined(before, (value, variance))
+
+    def update(self) -> None:
+        """Bring the processes up to date with what was learned."""
+        count = len(self._rows)
+        rows = self.rows
+        fit = count >= self._next_fit
+        if fit:
+            self._next_fit = max(count + 1, int(count * _GROWTH))
+        chosen = self._fit_rows() if fit else None
+        for quantity in self._quantities:
+            values, variances = np.array(quantity.values), np.array(quantity.variances)
+            if chosen is not None:
+                quantity.process.fit(rows[chosen], values[chosen], variances[chosen])
+            known = quantity.posterior
+            if known is None or fit or self._stale:
+                quantity.posterior = quantity.process.condition(rows, values, variances)
+            elif len(known) < count:
+                new = slice(len(known), count)
+                quantity.posterior = known.extend(rows[new], values[new], variances[new])
+        self._stale = False
+
+    def _fit_rows(self) -> NDArray[np.int64]:
+        count = len(self._rows)
+        if count <= _FIT_ROWS:
+            return np.arange(count)
+        order = np.argsort(
+            -self._composed([np.array(q.values)[None] for q in self._quantities])[0], kind="stable"
+        )
+        half = _FIT_ROWS // 2
+        others = order[half:][np.linspace(0, count - half - 1, _FIT_ROWS - half).astype(np.int64)]
+        return np.sort(np.concatenate([order[:half], others]))
+
+    def predict(self, rows: Rows, pending: Rows) -> Belief:
+        """Return what rewards [N] rows may have, believing those `pending` to come out as predicted."""
+        draws = []
+        for quantity, z in zip(self._quantities, self._draws.T, strict=True):
+            assert quantity.posterior is not None
+            mean, sd = quantity.posterior.believing(pending).predict(rows)
+            draws.append(mean + sd * z[:, None])
+        return self._belief(draws)
+
+    def mean(self, rows: Rows) -> Floats:
+        """Return rewards [N] of the mean quantities: cheaper than `predict`."""
+        means = []
+        for quantity in self._quantities:
+            assert quantity.posterior is not None
+            means.append(quantity.posterior.mean(rows)[None])
+        composed: Floats = self._composed(means)[0]
+        return composed
+
+    def measured(self) -> Belief:
+        """Return what the true rewards of the measured rows [N] may be, each measurement's noise taken into account."""
+        draws = []
+        for quantity, z in zip(self._quantities, self._draws.T, strict=True):
+            assert quantity.posterior is not None
+            mean, sd = quantity.posterior.smoothed()
+            draws.append(mean + sd * z[:, None])
+        return self._belief(draws)
+
+    def noise(self) -> Floats:
+        """Return the standard error [N] of each measured row's reward, from the errors of its figures."""
+        draws = []
+        for quantity, z in zip(self._quantities, self._draws.T, strict=True):
+            draws.append(np.array(quantity.values) + np.sqrt(quantity.variances) * z[:, None])
+        return self._belief(draws).sd
+
+    def validity(self, rows: Rows) -> Floats | None:
+        """Return the probability [N] that rows are not INVALID for reasons that no figure tells; None if none was."""
+        values = np.array([value for _, value in self._valid])
+        if values.min(initial=1.0) == 1.0 or len(values) < 4:
+            return None
+        known = np.array([row for row, _ in self._valid])[-_FIT_ROWS:]
+        variances = np.full(len(known), 0.01)
+        self._validity.fit(known, values[-_FIT_ROWS:], variances, iterations=5)
+        posterior = self._validity.condition(known, values[-_FIT_ROWS:], variances)
+        likely: Floats = np.clip(posterior.mean(rows), 0.01, 1.0)
+        return likely
+
+    def _belief(self, draws: list[Floats]) -> Belief:
+        composed = self._composed(draws)
+        return Belief(composed.mean(0), composed.std(0))
+
+    def _composed(self, values: list[Floats]) -> Floats:
+        """Return rewards [S, N] of transformed values [S, N] of each quantity."""
+        natural = {q.objective.label: q.natural(v) for q, v in zip(self._quantities, values, strict=True)}
+        composed = np.array(np.broadcast_to(rewards(self._objectives, natural), values[0].shape))
+        for quantity in self._quantities:
+            objective = quantity.objective
+            composed[objective.breaks_limit(natural[objective.label])] = INVALID_REWARD
+        return composed
+
+
+def _combined(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    """Return value and variance of two measurements of one thing, weighted by their inverse variances."""
+    if min(first[1], second[1]) <= 0:
+        return min(first, second, key=lambda measured: measured[1])
+    weights = 1 / first[1], 1 / second[1]
+    total = sum(weights)
+    return (weights[0] * first[0] + weights[1] * second[0]) / total, 1 / total
