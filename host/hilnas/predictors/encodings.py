@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from hilnas.spaces import Space
 from hilnas.trial import Architecture, Choice
 
+_MANY = 7
+"""Fewer choices than this are learned one by one, numbers or not."""
+
 Rows = NDArray[np.int64]
 
 
@@ -37,13 +40,13 @@ class Encoder:
 
     @property
     def positions(self) -> list[NDArray[np.float64] | None]:
-        """Places in [0, 1] of each group's choices where they are three or more numbers, by rank; else None."""
+        """Places in [0, 1] of each group's choices, by rank, where they are many numbers; else None."""
         found: list[NDArray[np.float64] | None] = []
         for group in range(max(self.groups) + 1):
             members = [i for i, g in enumerate(self.groups) if g == group]
             choices = self.space.decisions[members[0]].choices
             numbers = all(isinstance(c, int | float) and not isinstance(c, bool) for c in choices)
-            if not numbers or len(choices) < 3:
+            if not numbers or len(choices) < _MANY:
                 found.append(None)
                 continue
             ranks = np.argsort(np.argsort(np.array(choices, float))) / (len(choices) - 1)

@@ -27,10 +27,11 @@ _WIDTH = 2
 """Dimensions of a choice's embedding."""
 _SCALARS = 5
 """Parameters beside relevances and embeddings: a, b, nugget, c, h; all as logarithms."""
-_SCALAR_START = np.log([0.7, 0.3, 1e-3, 0.3, 0.5])
+_SCALAR_PRIOR = np.log([0.7, 0.3, 1e-3, 0.3, 0.5])
 _SCALAR_SD = np.array([1.0, 1.5, 2.0, 1.5, 0.7])
 _RELEVANCE_SD = 1.0
 _EMBEDDING_SD = 0.5
+_PLACE_SD = 0.1
 _TINY = 1e-6
 _JITTER = 1e-8
 _FAILED = 1e10
@@ -53,8 +54,8 @@ class GaussianProcess:
     """Regression on rows of choice indices [N, L], with optional features [N, F] of zero mean, unit scale.
 
     `sizes` has the number of choices of each of the L decisions, `groups` a number from 0 for each:
-    decisions of one group have the same choices. `positions` gives choices of a group that are
-    ordered a first place on a line, in [0, 1], or None.
+    decisions of one group have the same choices. `positions` holds, for each group whose choices are
+    points on a line, their places [K]: neighbours are then alike from the start; else None.
     """
 
     def __init__(
@@ -72,31 +73,28 @@ class GaussianProcess:
         self._widths = [
             max(s for s, g in zip(sizes, groups, strict=True) if g == group) for group in range(count)
         ]
-        self._start = self._first_guess(list(positions) if positions is not None else [None] * count)
-        self._prior = self._start.copy()
-        self._prior[len(sizes) + _SCALARS :] = 0.0
-        self._sd = np.concatenate(
-            [
-                np.full(len(sizes), _RELEVANCE_SD),
-                _SCALAR_SD,
-                np.full(_WIDTH * sum(self._widths), _EMBEDDING_SD),
-            ]
-        )
+        places = list(positions) if positions is not None else [None] * count
+        self._apart = [float(place is None) for place in places]
+        self._prior, self._start, self._sd = self._prior_of(places)
         self.parameters = self._start.copy()
         self.mean, self.scale = 0.0, 1.0
 
-    def _first_guess(self, positions: list[Floats | None]) -> Floats:
+    def _prior_of(self, positions: list[Floats | None]) -> tuple[Floats, Floats, Floats]:
+        """Return means of the parameters, where to start from, and their deviations."""
         generator = np.random.default_rng(0)  # of the model, not of a search: embeddings must not start equal
-        embeddings = []
-        for width, places in zip(self._widths, positions, strict=True):
-            guess = 0.3 * generator.normal(size=(width, _WIDTH))
-            if places is not None:
-                guess = 0.1 * guess
-                guess[:, 0] += places - np.mean(places)
-            embeddings.append(guess.ravel())
         decisions = len(self.sizes)
-        relevance = np.full(decisions, np.log(2.0 / decisions**0.75))
-        return np.concatenate([relevance, _SCALAR_START, *embeddings])
+        prior = [np.full(decisions, np.log(2.0 / decisions**0.75)), _SCALAR_PRIOR]
+        sd = [np.full(decisions, _RELEVANCE_SD), _SCALAR_SD]
+        start = prior.copy()
+        for width, places in zip(self._widths, positions, strict=True):
+            centre = np.zeros((width, _WIDTH))
+            if places is not None:
+                centre[:, 0] = places
+            prior.append(centre.ravel())
+            sd.append(np.full(width * _WIDTH, _EMBEDDING_SD if places is None else _PLACE_SD))
+            noise = 0.3 if places is None else 0.03
+            start.append((centre + noise * generator.normal(size=(width, _WIDTH))).ravel())
+        return np.concatenate(prior), np.concatenate(start), np.concatenate(sd)
 
     def fit(
         self,
@@ -111,16 +109,18 @@ class GaussianProcess:
         standard = (values - self.mean) / self.scale
         onehot = self.onehot(rows)
         products = features @ features.T if features is not None and self.features else None
+        arguments = (onehot, standard, variances / self.scale**2, products)
+        bounds = np.stack([self._prior - 6 * self._sd, self._prior + 6 * self._sd], axis=1)
         result = minimize(
             self._loss,
             self.parameters,
-            args=(onehot, standard, variances / self.scale**2, products),
+            args=arguments,
             jac=True,
             method="L-BFGS-B",
-            bounds=np.stack([self._prior - 6 * self._sd, self._prior + 6 * self._sd], 1),
+            bounds=bounds,
             options={"maxiter": iterations},
         )
-        if np.isfinite(result.fun) and result.fun < _FAILED:
+        if result.fun < _FAILED:
             self.parameters = result.x
 
     def condition(
@@ -144,11 +144,11 @@ class GaussianProcess:
     def _distances(self, kernel: _Kernel) -> list[tuple[Floats, Floats, Floats]]:
         """Return for each group D [K, K], the distances of embeddings [K, K], their differences [K, K, width]."""
         tables = []
-        for embedding in kernel.embeddings:
+        for embedding, hamming in zip(kernel.embeddings, self._apart, strict=True):
             apart = 1.0 - np.eye(len(embedding))
             differences = embedding[:, None] - embedding[None]
-            lengths = np.sqrt((differences**2).sum(-1) + _TINY * apart) * apart
-            tables.append((kernel.hamming * apart + lengths, lengths, differences))
+            lengths = np.sqrt((differences**2).sum(-1) + 1e-6 * apart) * apart
+            tables.append((kernel.hamming * hamming * apart + lengths, lengths, differences))
         return tables
 
     def onehot(self, rows: Rows) -> Floats:
@@ -247,9 +247,9 @@ class GaussianProcess:
         if linear is not None:
             gradient[decisions + 3] = kernel.linear * (slope * linear).sum()
         place = decisions + _SCALARS
-        for (_, lengths, differences), pull in zip(tables, by_table, strict=True):
+        for (_, lengths, differences), pull, hamming in zip(tables, by_table, self._apart, strict=True):
             np.fill_diagonal(pull, 0.0)
-            gradient[decisions + 4] += kernel.hamming * pull.sum()
+            gradient[decisions + 4] += kernel.hamming * hamming * pull.sum()
             scaled = (pull + pull.T) / np.maximum(lengths, 1e-9)
             np.fill_diagonal(scaled, 0.0)
             gradient[place : place + differences.shape[0] * _WIDTH] = (

@@ -1,9 +1,10 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hilnas.predictors.encodings import Encoder
-from hilnas.spaces.mbconv import MBConv
+from hilnas.spaces.mbconv import MBConv, MBConvOptions
 
 SPACE = MBConv((1, 32, 32), 10)
 ENCODER = Encoder(SPACE)
@@ -47,9 +48,11 @@ def test_single_changes_are_all_of_them(generator):
     assert set(SPACE.neighbours(architecture)) <= set(found)
 
 
-def test_ordered_choices_have_places_and_names_have_none():
-    decisions = [decision.name for decision in SPACE.decisions]
-    kernel = ENCODER.groups[decisions.index("stage1.block1.kernel")]
-    activation = ENCODER.groups[decisions.index("stage1.activation")]
-    assert ENCODER.positions[kernel].tolist() == [0.0, 0.5, 1.0, 0.0]
-    assert ENCODER.positions[activation] is None
+def test_many_numbers_have_places_and_others_have_none():
+    options = MBConvOptions(kernels=[3, 5, 7, 9, 11, 13, 15, 17, 19])
+    encoder = Encoder(MBConv((1, 32, 32), 10, options))
+    decisions = [decision.name for decision in encoder.space.decisions]
+    kernel = encoder.groups[decisions.index("stage1.block1.kernel")]
+    assert encoder.positions[kernel].tolist() == pytest.approx([*(n / 8 for n in range(9)), 0.0])
+    assert encoder.positions[encoder.groups[decisions.index("stage1.activation")]] is None
+    assert encoder.positions[encoder.groups[decisions.index("stem.width")]] is None

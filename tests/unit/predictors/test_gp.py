@@ -90,6 +90,19 @@ def test_believing_changes_no_mean_and_narrows():
     assert posterior.believing(unseen[:0]) is posterior
 
 
+def test_points_on_a_line_generalise_to_those_never_seen():
+    draw = np.random.default_rng(0)
+    rows = np.stack([draw.integers(30, size=40), draw.integers(3, size=40)], 1)
+    unseen = np.stack([draw.integers(30, size=60), draw.integers(3, size=60)], 1)
+    found = []
+    for places in (np.linspace(0, 1, 30), None):
+        process = GaussianProcess([30, 3], [0, 1], [places, None])
+        process.fit(rows, np.sqrt(rows[:, 0]) + rows[:, 1], np.zeros(40))
+        posterior = process.condition(rows, np.sqrt(rows[:, 0]) + rows[:, 1], np.zeros(40))
+        found.append(np.abs(posterior.mean(unseen) - np.sqrt(unseen[:, 0]) - unseen[:, 1]).mean())
+    assert found[0] < 0.5 * found[1]
+
+
 def test_equal_values_are_no_trouble():
     rows = rows_of(6)
     process = GaussianProcess(SIZES, GROUPS)

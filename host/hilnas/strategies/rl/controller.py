@@ -158,10 +158,10 @@ class Controller(Strategy):
         bar = float(measured.mean.max())
         if len(waiting):
             bar = max(bar, float(self._model.mean(waiting).max()))
-        worth = belief.probability_above(bar)
+        worth = belief.promise(bar)
         validity = self._model.validity(rows)
         if validity is not None:
-            worth = worth + np.log(validity)
+            worth = worth * validity
         chosen = int(np.argmax(worth))
         doubt = self._doubtful(measured.mean, waiting, float(belief.expected_gain(bar)[chosen]))
         if doubt is not None:

@@ -10,7 +10,6 @@ from torch import nn
 from hilnas.predictors.encodings import Encoder, Rows
 from hilnas.trial import Choice
 
-
 _CLOSED = -1e9
 """Logit of a choice that is not open: finite, so that gradients are."""
 

@@ -7,6 +7,7 @@ come from fixed quasi-random draws of the quantities, put through the objectives
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +25,40 @@ _GROWTH = 1.15
 """Parameters are found anew when there are this many times as many rows."""
 _FIT_ROWS = 300
 """Parameters are found on so many rows at most: the best, and others evenly."""
+_TIE = 1e-3
 _HIGHEST = 1 - 1e-4
 """Accuracies above count as this one."""
 
 
 @dataclass(frozen=True)
 class Belief:
-    """Mean and standard deviation [N] of rewards."""
+    """What rewards may be: draws [S, N] of N rewards."""
 
-    mean: Floats
-    sd: Floats
+    draws: Floats
 
-    def probability_above(self, reward: float) -> Floats:
-        """Return the logarithm of each one's probability to exceed a reward, as if it were normal."""
-        logs: Floats = norm.logcdf((self.mean - reward) / np.maximum(self.sd, 1e-12))
-        return logs
+    @cached_property
+    def mean(self) -> Floats:
+        """Return the mean [N]."""
+        mean: Floats = self.draws.mean(0)
+        return mean
+
+    @cached_property
+    def sd(self) -> Floats:
+        """Return the standard deviation [N]."""
+        sd: Floats = self.draws.std(0)
+        return sd
+
+    def promise(self, bar: float) -> Floats:
+        """Return the share [N] of draws above a bar; where shares are equal, the mean gain decides, then the mean.
+
+        Probability, not expected gain (Jones 2001): the deviation is that of all architectures, and
+        among the best ones, which differ little, hopes built on it are idle.
+        """
+        above = self.draws > bar
+        gain = np.where(above, self.draws - bar, 0.0).mean(0)
+        span = float(np.ptp(self.mean)) or 1.0
+        promise: Floats = above.mean(0) + _TIE * gain / span + _TIE**2 * (self.mean - self.mean.min()) / span
+        return promise
 
     def expected_gain(self, reward: float, noise: Floats | float = 0.0) -> Floats:
         """Return by how much a measurement of each, with its noise, raises the best mean, in expectation."""
@@ -202,8 +222,7 @@ class RewardModel:
         return likely
 
     def _belief(self, draws: list[Floats]) -> Belief:
-        composed = self._composed(draws)
-        return Belief(composed.mean(0), composed.std(0))
+        return Belief(self._composed(draws))
 
     def _composed(self, values: list[Floats]) -> Floats:
         """Return rewards [S, N] of transformed values [S, N] of each quantity."""
