@@ -108,17 +108,16 @@ class Encoder:
         result[lines, columns] = (rows[lines, columns] + shift) % choices[columns]
         return self.settle(np.where(free.any(1)[:, None], result, rows), generator)
 
-    def single_changes(self, row: NDArray[np.int64], generator: np.random.Generator) -> Rows:
-        """Return every change of one live decision of a row; what wakes is drawn. Only where the space is free."""
+    def single_changes(self, rows: Rows, generator: np.random.Generator) -> Rows:
+        """Return every change of one live decision of each row; what wakes is drawn. Only where the space is free."""
         changes = []
         for column, choices in enumerate(self.choices):
-            if row[column] < choices:
-                for other in range(choices):
-                    if other != row[column]:
-                        changed = row.copy()
-                        changed[column] = other
-                        changes.append(changed)
-        return self.settle(np.array(changes, np.int64).reshape(-1, len(row)), generator)
+            live = rows[rows[:, column] < choices]
+            for shift in range(1, choices):
+                changed = live.copy()
+                changed[:, column] = (live[:, column] + shift) % choices
+                changes.append(changed)
+        return self.settle(np.concatenate([rows[:0], *changes]), generator)
 
 
 def _kind(choices: tuple[Choice, ...]) -> tuple[tuple[type, Choice], ...]:

@@ -12,12 +12,10 @@ maximum-a-posteriori by L-BFGS on analytic gradients (Rasmussen & Williams 2006,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
@@ -47,7 +45,12 @@ class _Kernel:
     nugget: float
     linear: float
     hamming: float
-    embeddings: list[Floats]
+    tables: list[tuple[Floats, Floats, Floats]]
+    """For each group D [K, K], the embeddings' distances [K, K], and their differences [K, K, width]."""
+    steps: list[Floats]
+    """For each decision -t D [K, K]."""
+    nearness: list[Floats]
+    """For each decision w exp(-2 D) [K, K]."""
 
 
 class GaussianProcess:
@@ -73,7 +76,7 @@ class GaussianProcess:
         self._widths = [
             max(s for s, g in zip(sizes, groups, strict=True) if g == group) for group in range(count)
         ]
-        places = list(positions) if positions is not None else [None] * count
+        places: list[Floats | None] = [None] * count if positions is None else list(positions)
         self._apart = [float(place is None) for place in places]
         self._prior, self._start, self._sd = self._prior_of(places)
         self.parameters = self._start.copy()
@@ -139,16 +142,21 @@ class GaussianProcess:
             place += width * _WIDTH
         product, additive, nugget, linear, hamming = scalars.tolist()
         relevance = np.exp(parameters[:decisions])
-        return _Kernel(relevance, product, additive, nugget, linear, hamming, embeddings)
+        tables = self._distances(embeddings, hamming)
+        steps, nearness, weights = [], [], relevance / relevance.sum()
+        for decision, (size, group) in enumerate(zip(self.sizes, self.groups, strict=True)):
+            distances = tables[group][0][:size, :size]
+            steps.append(-relevance[decision] * distances)
+            nearness.append(weights[decision] * np.exp(-2 * distances))
+        return _Kernel(relevance, product, additive, nugget, linear, hamming, tables, steps, nearness)
 
-    def _distances(self, kernel: _Kernel) -> list[tuple[Floats, Floats, Floats]]:
-        """Return for each group D [K, K], the distances of embeddings [K, K], their differences [K, K, width]."""
+    def _distances(self, embeddings: list[Floats], scale: float) -> list[tuple[Floats, Floats, Floats]]:
         tables = []
-        for embedding, hamming in zip(kernel.embeddings, self._apart, strict=True):
+        for embedding, hamming in zip(embeddings, self._apart, strict=True):
             apart = 1.0 - np.eye(len(embedding))
             differences = embedding[:, None] - embedding[None]
             lengths = np.sqrt((differences**2).sum(-1) + 1e-6 * apart) * apart
-            tables.append((kernel.hamming * hamming * apart + lengths, lengths, differences))
+            tables.append((scale * hamming * apart + lengths, lengths, differences))
         return tables
 
     def onehot(self, rows: Rows) -> Floats:
@@ -156,10 +164,6 @@ class GaussianProcess:
         onehot = np.zeros((len(rows), int(self._offsets[-1])))
         onehot[np.arange(len(rows))[:, None], self._offsets[:-1] + rows] = 1.0
         return onehot
-
-    def _table(self, decision: int, tables: list[tuple[Floats, Floats, Floats]]) -> Floats:
-        size = self.sizes[decision]
-        return tables[self.groups[decision]][0][:size, :size]
 
     def _summed(self, left: Floats, right: Floats, tables: list[Floats]) -> Floats:
         """Return sum_l tables_l[x_l, x'_l] [N, M] by one multiplication of one-hot rows."""
@@ -170,20 +174,12 @@ class GaussianProcess:
         result: Floats = mapped @ right.T
         return result
 
-    def _parts(self, left: Floats, right: Floats, kernel: _Kernel, tables: Any) -> tuple[Floats, Floats]:
-        distances = [self._table(d, tables) for d in range(len(self.sizes))]
-        weights = kernel.relevance / kernel.relevance.sum()
-        product = np.exp(
-            -self._summed(left, right, [t * d for t, d in zip(kernel.relevance, distances, strict=True)])
-        )
-        additive = self._summed(
-            left, right, [w * np.exp(-2 * d) for w, d in zip(weights, distances, strict=True)]
-        )
-        return product, additive
+    def _parts(self, left: Floats, right: Floats, kernel: _Kernel) -> tuple[Floats, Floats]:
+        return np.exp(self._summed(left, right, kernel.steps)), self._summed(left, right, kernel.nearness)
 
     def covariance(self, kernel: _Kernel, left: Floats, right: Floats, linear: Floats | None) -> Floats:
         """Return the covariance of one-hot rows [N, K] and [M, K]; `linear` has their features' products."""
-        product, additive = self._parts(left, right, kernel, self._distances(kernel))
+        product, additive = self._parts(left, right, kernel)
         covariance = kernel.product * product + kernel.additive * additive
         if linear is not None:
             covariance += kernel.linear * linear
@@ -194,8 +190,7 @@ class GaussianProcess:
     ) -> tuple[float, Floats]:
         """Return the negative log posterior of parameters, and its gradient."""
         kernel = self._unpack(parameters)
-        tables = self._distances(kernel)
-        product, additive = self._parts(onehot, onehot, kernel, tables)
+        product, additive = self._parts(onehot, onehot, kernel)
         covariance = kernel.product * product + kernel.additive * additive
         if linear is not None:
             covariance += kernel.linear * linear
@@ -208,7 +203,7 @@ class GaussianProcess:
         weights = inverse @ values
         loss = 0.5 * values @ weights + np.log(np.diag(factor)).sum()
         slope = 0.5 * (inverse - np.outer(weights, weights))  # of the loss by each entry of the covariance
-        gradient = self._gradient(parameters, kernel, tables, onehot, slope, product, additive, linear)
+        gradient = self._gradient(parameters, kernel, onehot, slope, product, additive, linear)
         shift = (parameters - self._prior) / self._sd
         return float(loss + 0.5 * shift @ shift), gradient + shift / self._sd
 
@@ -216,7 +211,6 @@ class GaussianProcess:
         self,
         parameters: Floats,
         kernel: _Kernel,
-        tables: Any,
         onehot: Floats,
         slope: Floats,
         product: Floats,
@@ -232,7 +226,7 @@ class GaussianProcess:
         shares = np.zeros(decisions)
         for d in range(decisions):
             span, size, group = slice(self._offsets[d], self._offsets[d + 1]), self.sizes[d], self.groups[d]
-            distance = tables[group][0][:size, :size]
+            distance = kernel.tables[group][0][:size, :size]
             pull = onehot[:, span].T @ product_pull[:, span]
             gradient[d] = kernel.relevance[d] * (pull * distance).sum()
             by_table[group][:size, :size] += kernel.relevance[d] * pull
@@ -247,7 +241,9 @@ class GaussianProcess:
         if linear is not None:
             gradient[decisions + 3] = kernel.linear * (slope * linear).sum()
         place = decisions + _SCALARS
-        for (_, lengths, differences), pull, hamming in zip(tables, by_table, self._apart, strict=True):
+        for (_, lengths, differences), pull, hamming in zip(
+            kernel.tables, by_table, self._apart, strict=True
+        ):
             np.fill_diagonal(pull, 0.0)
             gradient[decisions + 4] += kernel.hamming * hamming * pull.sum()
             scaled = (pull + pull.T) / np.maximum(lengths, 1e-9)
@@ -260,14 +256,17 @@ class GaussianProcess:
 
 
 class Posterior:
-    """What a process believes after some rows; immutable, and cheap to extend: O(n^2) for a row."""
+    """What a process believes after some rows; immutable, and cheap to extend: O(n^2) for a row.
+
+    It keeps the inverse of the covariance's Cholesky factor.
+    """
 
     def __init__(self, process: GaussianProcess, kernel: _Kernel) -> None:
         self._process = process
         self._kernel = kernel
         self._onehots = np.zeros((0, sum(process.sizes)))
         self._features: Floats | None = None
-        self._factor = np.zeros((0, 0))
+        self._inverse = np.zeros((0, 0))
         self._targets = np.zeros(0)
         self._noise = np.zeros(0)
         self._weights = np.zeros(0)
@@ -286,26 +285,25 @@ class Posterior:
         inner[np.diag_indices_from(inner)] += kernel.nugget + noise + _JITTER
         cross = process.covariance(kernel, self._onehots, onehots, _products(self._features, features))
         known, more = len(self), len(rows)
-        factor = np.zeros((known + more, known + more))
-        if known:
-            explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
-            factor[:known, :known] = self._factor
-            factor[known:, :known] = explained.T
-            inner -= explained.T @ explained
-        corner, info = dpotrf(inner, lower=1)
-        if info:
+        explained = self._inverse @ cross
+        corner, failed = dpotrf(inner - explained.T @ explained, lower=1)
+        if failed:
             raise np.linalg.LinAlgError("the covariance of the rows is not positive definite")
-        factor[known:, known:] = corner
+        corner = dtrtri(np.tril(corner), lower=1)[0]
+        inverse = np.zeros((known + more, known + more))
+        inverse[:known, :known] = self._inverse
+        inverse[known:, :known] = -corner @ explained.T @ self._inverse
+        inverse[known:, known:] = corner
         longer = Posterior(process, kernel)
         longer._onehots = np.concatenate([self._onehots, onehots])
         if features is not None:
             longer._features = (
                 features if self._features is None else np.concatenate([self._features, features])
             )
-        longer._factor = factor
+        longer._inverse = inverse
         longer._targets = np.concatenate([self._targets, (values - process.mean) / process.scale])
         longer._noise = np.concatenate([self._noise, noise])
-        longer._weights = cho_solve((factor, True), longer._targets, check_finite=False)
+        longer._weights = inverse.T @ (inverse @ longer._targets)
         return longer
 
     def believing(self, rows: Rows, features: Floats | None = None) -> "Posterior":
@@ -323,7 +321,7 @@ class Posterior:
         process, kernel = self._process, self._kernel
         onehots = process.onehot(rows)
         cross = process.covariance(kernel, self._onehots, onehots, _products(self._features, features))
-        explained = solve_triangular(self._factor, cross, lower=True, check_finite=False)
+        explained = self._inverse @ cross
         prior = kernel.product + kernel.additive + kernel.nugget
         own = kernel.linear * (features**2).sum(1) if features is not None else 0.0
         variance = np.maximum(prior + own - (explained**2).sum(0), 1e-12)
@@ -340,8 +338,8 @@ class Posterior:
 
     def smoothed(self) -> tuple[Floats, Floats]:
         """Return means and deviations [N] of the known rows' own values: what was measured, less its noise."""
-        inverse = dpotri(self._factor, lower=1)[0]
-        variance = np.maximum(self._noise - self._noise**2 * np.diag(inverse), 0.0)
+        precision = (self._inverse**2).sum(0)  # the diagonal of the covariance's inverse
+        variance = np.maximum(self._noise - self._noise**2 * precision, 0.0)
         mean = self._targets - self._noise * self._weights
         return self._process.mean + self._process.scale * mean, self._process.scale * np.sqrt(variance)
 

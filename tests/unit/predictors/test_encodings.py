@@ -39,8 +39,8 @@ def test_a_change_is_of_one_live_decision_and_what_hangs_on_it(generator):
 
 @given(seeds)
 def test_single_changes_are_all_of_them(generator):
-    row = ENCODER.draw(1, generator)[0]
-    architecture = ENCODER.decode(row)
+    row = ENCODER.draw(1, generator)
+    architecture = ENCODER.decode(row[0])
     found = [ENCODER.decode(changed) for changed in ENCODER.single_changes(row, generator)]
     choices = {decision.name: len(decision.choices) for decision in SPACE.decisions}
     assert len(found) == sum(choices[name] - 1 for name, _ in architecture.decisions)

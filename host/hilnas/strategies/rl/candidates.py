@@ -10,8 +10,9 @@ from hilnas.strategies.common import architectures
 
 _LISTED = 50_000
 """Spaces with constraints are listed up to this size."""
-_TWICE = 300
-_ANYWHERE = 200
+_ONCE = 300
+_TWICE = 200
+_ANYWHERE = 100
 
 
 class Candidates(Protocol):
@@ -40,9 +41,9 @@ class _Free:
     def near(self, best: Rows, generator: np.random.Generator) -> Rows:
         """Return all single changes of the best, and some double ones."""
         encoder = self._encoder
-        once = np.concatenate([encoder.single_changes(row, generator) for row in best])
-        if len(once) > 2 * _TWICE:
-            once = once[np.sort(generator.choice(len(once), 2 * _TWICE, replace=False))]
+        once = encoder.single_changes(best, generator)
+        if len(once) > _ONCE:
+            once = once[np.sort(generator.choice(len(once), _ONCE, replace=False))]
         parents = best[generator.integers(len(best), size=_TWICE)]
         twice = encoder.changed(encoder.changed(parents, generator), generator)
         return np.concatenate([once, twice])
@@ -62,7 +63,7 @@ class _Listed:
         """Return the rows that differ least from the best."""
         apart = np.min([(self._rows != row).sum(1) for row in best], axis=0)
         order = np.argsort(apart + generator.random(len(apart)), kind="stable")
-        nearest: Rows = self._rows[order[: 2 * _TWICE]]
+        nearest: Rows = self._rows[order[: _ONCE + _TWICE]]
         return nearest
 
     def anywhere(self, generator: np.random.Generator) -> Rows:
@@ -80,7 +81,7 @@ class _Walked:
     def near(self, best: Rows, generator: np.random.Generator) -> Rows:
         """Return single and double changes of the best."""
         space, found = self._encoder.space, []
-        for _ in range(_TWICE // 2):
+        for _ in range((_ONCE + _TWICE) // 4):
             parent = self._encoder.decode(best[int(generator.integers(len(best)))])
             once = space.mutate(parent, generator)
             found += [once, space.mutate(once, generator)]
@@ -88,7 +89,7 @@ class _Walked:
 
     def anywhere(self, generator: np.random.Generator) -> Rows:
         """Draw uniformly."""
-        return self._encoder.encode([self._encoder.space.sample(generator) for _ in range(_ANYWHERE // 2)])
+        return self._encoder.encode([self._encoder.space.sample(generator) for _ in range(_ANYWHERE)])
 
 
 def unique(rows: Rows, known: set[bytes]) -> Rows:

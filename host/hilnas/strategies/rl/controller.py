@@ -15,12 +15,16 @@ from hilnas.strategies.base import Problem, Strategy
 from hilnas.strategies.common import Novelty, fitness, random_state
 from hilnas.strategies.rl.candidates import candidates_of, unique
 from hilnas.strategies.rl.learner import GradientOptions, Learner
-from hilnas.strategies.rl.policy import Policy
-from hilnas.strategies.rl.reward_model import RewardModel
+from hilnas.strategies.rl.policy import Draw, Policy
+from hilnas.strategies.rl.reward_model import Belief, RewardModel
 from hilnas.trial import Architecture, Proposal, Trial, TrialStatus
 
+_DOUBTED = 8
+"""Of so many best architectures one may be measured again."""
+_GROUP = 4
+"""The policy learns whenever so many more trials have a reward."""
 _RECENT = 16
-"""Measured trials that the policy learns from at a time."""
+"""Trials that the policy then learns from, the latest ones in the order of proposal."""
 
 
 class ControllerOptions(GradientOptions):
@@ -38,9 +42,9 @@ class ControllerOptions(GradientOptions):
     """Scored trials before the reward model is asked."""
     model: bool = True
     """Choose among candidates by a learned reward model; without it, each draw of the policy is proposed."""
-    imagined: int = Field(32, ge=0)
-    """Draws that the policy learns from in the reward model before each proposal; 0 for none."""
-    drawn: int = Field(64, ge=1)
+    imagine: bool = True
+    """Let the policy learn, before each proposal, from what the reward model thinks of its draws."""
+    draws: int = Field(64, ge=2)
     """Draws of the policy among the candidates."""
     local: int = Field(8, ge=0)
     """Best architectures around which candidates are looked for; 0 for none."""
@@ -73,6 +77,7 @@ class Controller(Strategy):
         self._novelty = Novelty(problem.space, self._generator)
         self._proposed: set[bytes] = set()
         self._recent: list[tuple[NDArray[np.int64], float, float]] = []
+        self._fresh = 0
         self._lowest = np.inf
         self._scored = 0
         self._repeats: dict[bytes, int] = {}
@@ -135,7 +140,7 @@ class Controller(Strategy):
 
     def _draw(self) -> NDArray[np.int64]:
         """Return a draw of the policy that is new, if one is."""
-        rows = self.policy.draw(self.options.drawn, self._generator).rows
+        rows = self.policy.draw(self.options.draws, self._generator).rows
         new = unique(rows, self._proposed)
         chosen: NDArray[np.int64] = (new if len(new) else rows)[0]
         return chosen
@@ -151,9 +156,13 @@ class Controller(Strategy):
         """Return the row to propose, how often it was measured before, and what reward is predicted."""
         measured = self._model.measured()
         best = np.argsort(-measured.mean, kind="stable")
-        rows = unique(self._gather(self._model.rows[best[: self.options.local]]), self._proposed)
+        draw = self.policy.draw(self.options.draws, self._generator)
+        if self.options.imagine:
+            self._imagine(draw)
+        rows = unique(self._gather(draw.rows, self._model.rows[best[: self.options.local]]), self._proposed)
         if not len(rows):
             return None, 0, None
+        rows = self._model.shortlist(rows)
         belief = self._model.predict(rows, waiting)
         bar = float(measured.mean.max())
         if len(waiting):
@@ -163,51 +172,38 @@ class Controller(Strategy):
         if validity is not None:
             worth = worth * validity
         chosen = int(np.argmax(worth))
-        doubt = self._doubtful(measured.mean, waiting, float(belief.expected_gain(bar)[chosen]))
+        doubt = self._doubtful(measured, waiting, float(belief.expected_gain(bar)[chosen]))
         if doubt is not None:
             return self._model.rows[doubt], 1 + self._repeats.get(self._model.rows[doubt].tobytes(), 0), None
         return rows[chosen], 0, float(belief.mean[chosen])
 
-    def _gather(self, best: Rows) -> Rows:
-        if self.options.imagined:
-            self._imagine()
-        found = [self.policy.draw(self.options.drawn, self._generator).rows]
-        if self.options.local:
-            found += [
-                self._candidates.near(best, self._generator),
-                self._candidates.anywhere(self._generator),
-            ]
-        return np.concatenate(found)
+    def _gather(self, drawn: Rows, best: Rows) -> Rows:
+        if not self.options.local:
+            return drawn
+        near, anywhere = (
+            self._candidates.near(best, self._generator),
+            self._candidates.anywhere(self._generator),
+        )
+        return np.concatenate([drawn, near, anywhere])
 
-    def _imagine(self) -> None:
-        """Let the policy learn from its own draws, rewarded by the model."""
-        draw = self.policy.draw(self.options.imagined, self._generator)
-        belief = self._model.predict(draw.rows, draw.rows[:0])
-        worth = belief.mean + belief.sd
-        ranks = np.argsort(np.argsort(worth, kind="stable")).astype(np.float64)
+    def _imagine(self, draw: Draw) -> None:
+        """Let the policy learn from its own draws, rewarded by their rank in the model."""
+        ranks = np.argsort(np.argsort(self._model.mean(draw.rows), kind="stable")).astype(np.float64)
         self._learner.update(draw.rows, draw.log_probabilities.sum(1), ranks)
 
-    def _doubtful(self, means: NDArray[np.float64], waiting: Rows, gain: float) -> int | None:
+    def _doubtful(self, measured: Belief, waiting: Rows, gain: float) -> int | None:
         """Return the measured row that is worth more measured again than `gain`, if any."""
         noise = self._model.noise()
-        if self.options.repeats <= 0 or noise.max() <= 0:
+        spent = sum(self._repeats.values())
+        if noise.max() <= 0 or spent >= self.options.repeats * (len(self._proposed) + spent):
             return None
-        if sum(self._repeats.values()) >= self.options.repeats * (len(self._proposed) + 1):
-            return None
-        belief = self._model.measured()
-        order = np.argsort(-means, kind="stable")
-        bars = np.full(len(means), means[order[0]])
-        if len(means) > 1:
-            bars[order[0]] = means[order[1]]
+        order = np.argsort(-measured.mean, kind="stable")
         known = {row.tobytes() for row in waiting}
-        worth = np.array(
-            [
-                0.0
-                if self._model.rows[i].tobytes() in known
-                else _doubt(belief.mean[i], belief.sd[i], noise[i], bars[i])
-                for i in order[:8]
-            ]
-        )
+        worth = np.zeros(min(_DOUBTED, len(order)))
+        for place, i in enumerate(order[:_DOUBTED]):
+            if len(order) > 1 and self._model.rows[i].tobytes() not in known:
+                rival = measured.mean[order[1] if place == 0 else order[0]]
+                worth[place] = _gain_of_repeat(measured.mean[i] - rival, measured.sd[i], noise[i])
         return int(order[int(np.argmax(worth))]) if worth.max() > gain else None
 
     def _observe(self, trials: Sequence[Trial]) -> None:
@@ -223,8 +219,10 @@ class Controller(Strategy):
                 self._lowest = min(self._lowest, reward) if np.isfinite(reward) else self._lowest
                 self._scored += trial.score is not None
                 self._recent.append((row, sum(trial.proposal.log_probabilities), reward))
-        self._recent = self._recent[-_RECENT:]
-        if len(self._recent) >= 4 and trials:
+                self._fresh += 1
+        if self._fresh >= _GROUP:
+            self._fresh = 0
+            self._recent = self._recent[-_RECENT:]
             rows, logs, rewards = zip(*self._recent, strict=True)
             lowest = self._lowest if np.isfinite(self._lowest) else 0.0
             self._learner.update(np.array(rows), np.array(logs), np.maximum(np.array(rewards), lowest))
@@ -240,10 +238,14 @@ def _modelled(problem: Problem) -> list[Objective]:
     return [o for o in problem.objectives if o.maximise or o.target is not None or o.limit is not None]
 
 
-def _doubt(mean: float, sd: float, noise: float, bar: float) -> float:
-    """Return by how much measuring again raises the reward of what is chosen, in expectation."""
+def _gain_of_repeat(lead: float, sd: float, noise: float) -> float:
+    """Return by how much another measurement raises the reward of what is chosen in the end, in expectation.
+
+    `lead` is how far an architecture's mean is from its best rival's: the knowledge gradient
+    (Frazier et al. 2009) of a measurement with the error `noise`.
+    """
     learned = sd**2 / np.sqrt(sd**2 + noise**2 + 1e-24)
     if learned <= 1e-12:
         return 0.0
-    z = -abs(mean - bar) / learned
+    z = -abs(lead) / learned
     return float(learned * (norm.pdf(z) + z * norm.cdf(z)))

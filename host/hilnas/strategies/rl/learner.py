@@ -26,7 +26,7 @@ class GradientOptions(Options):
     """Clipped PPO, or REINFORCE: one step for each batch, without a clip."""
     learning_rate: float = Field(5e-3, gt=0)
     """Learning rate of Adam."""
-    epochs: int = Field(3, ge=1)
+    epochs: int = Field(2, ge=1)
     """Steps of PPO on a batch."""
     clip: float = Field(0.2, gt=0)
     """How far PPO's ratio may leave 1."""

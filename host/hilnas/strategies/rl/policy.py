@@ -63,28 +63,43 @@ class Policy(nn.Module):
         entropies = -(logs.exp() * logs.clamp(min=-100.0)).sum(2)
         return taken * live, entropies * live
 
-    @torch.no_grad()
     def draw(self, count: int, generator: np.random.Generator) -> Draw:
-        """Draw `count` rows."""
-        encoder = self._encoder
-        steps = len(encoder.choices)
+        """Draw `count` rows. In NumPy: a step is too small for torch to be quick."""
+        encoder, steps = self._encoder, len(self._encoder.choices)
+        weights = {name: parameter.detach().numpy() for name, parameter in self.named_parameters()}
         rows = np.tile(np.array(encoder.choices, np.int64), (count, 1))
         logs = np.zeros((count, steps))
-        tokens = torch.zeros(count, dtype=torch.int64)
-        state = None
+        tokens = np.zeros(count, np.int64)
+        hidden = memory = np.zeros((count, self._width), np.float32)
         uniforms = generator.random((count, steps))
+        offsets = self._tokens.numpy()
+        inputs = weights["embedding.weight"] @ weights["lstm.weight_ih_l0"].T
+        inputs += weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
+        recurrent = weights["lstm.weight_hh_l0"].T
         for step in range(steps):
-            hidden, state = self.lstm(self.embedding(tokens).unsqueeze(1), state)
-            logits = hidden[:, 0] @ self.output[step].T + self.bias[step]
-            mask = self._mask(rows, step)
-            probabilities = self._log_softmax(logits, mask).exp().double().numpy()
+            hidden, memory = _lstm_step(inputs[tokens] + hidden @ recurrent, memory)
+            logits = hidden @ weights["output"][step].T + weights["bias"][step]
+            probabilities = self._probabilities(logits, self._mask(rows, step).numpy())
             cumulative = probabilities.cumsum(1)
             index = (uniforms[:, step, None] * cumulative[:, -1:] >= cumulative).sum(1)
             live = encoder.live(rows, step)
             rows[live, step] = index[live]
             logs[live, step] = np.log(probabilities[live, index[live]])
-            tokens = torch.from_numpy(rows[:, step]) + self._tokens[step]
+            tokens = rows[:, step] + offsets[step]
         return Draw(rows, logs)
+
+    def _probabilities(self, logits: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return what `_log_softmax` gives the logarithm of [N, K]."""
+        scaled = logits.astype(np.float64) / self._temperature
+        if self._tanh > 0:
+            scaled = self._tanh * np.tanh(scaled)
+        powers = np.exp(scaled - scaled.max(1, keepdims=True)) * (mask == 0)
+        open_ = np.broadcast_to(mask == 0, powers.shape)
+        softmax = powers / powers.sum(1, keepdims=True)
+        mixed: NDArray[np.float64] = (1 - self._epsilon) * softmax + self._epsilon * open_ / open_.sum(
+            1, keepdims=True
+        )
+        return mixed
 
     def _log_softmax(self, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         logits = logits / self._temperature
@@ -122,3 +137,17 @@ class Policy(nn.Module):
             else:
                 mask[line, 0] = 0.0
         return mask
+
+
+def _lstm_step(
+    gates: NDArray[np.float32], memory: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return hidden state and memory [N, width] after one step of torch's LSTM, given its gates [N, 4 width]."""
+    enter, forget, news, leave = np.split(gates, 4, axis=1)
+    memory = _sigmoid(forget) * memory + _sigmoid(enter) * np.tanh(news)
+    return _sigmoid(leave) * np.tanh(memory), memory
+
+
+def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    squashed: NDArray[np.float32] = 0.5 * (1 + np.tanh(0.5 * values))
+    return squashed

@@ -26,6 +26,9 @@ _GROWTH = 1.15
 _FIT_ROWS = 300
 """Parameters are found on so many rows at most: the best, and others evenly."""
 _TIE = 1e-3
+_LONG = 300
+_SHORT = 150
+"""With `_LONG` measured rows or more, so many candidates of the highest mean are looked at closely."""
 _HIGHEST = 1 - 1e-4
 """Accuracies above count as this one."""
 
@@ -174,6 +177,13 @@ class RewardModel:
         half = _FIT_ROWS // 2
         others = order[half:][np.linspace(0, count - half - 1, _FIT_ROWS - half).astype(np.int64)]
         return np.sort(np.concatenate([order[:half], others]))
+
+    def shortlist(self, rows: Rows) -> Rows:
+        """Return the rows that are worth a full prediction, which takes long once much is known."""
+        if len(self) < _LONG or len(rows) <= _SHORT:
+            return rows
+        kept: Rows = rows[np.sort(np.argsort(-self.mean(rows), kind="stable")[:_SHORT])]
+        return kept
 
     def predict(self, rows: Rows, pending: Rows) -> Belief:
         """Return what rewards [N] rows may have, believing those `pending` to come out as predicted."""
