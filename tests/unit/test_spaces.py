@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hilnas.export import check_int8, export_int8
 from hilnas.spaces import BlockSummary, Decision, Space, SpaceError
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.trial import Architecture
@@ -151,3 +153,15 @@ def test_a_neighbour_that_kills_a_decision_kills_its_children_too():
     )
     full = space.architecture({"d0": 1, "d1": 0, "d2": 0})
     assert list(space.neighbours(full)) == [space.architecture({"d0": 0})]
+
+
+def test_static_features_are_those_of_the_exported_file():
+    space = MBConv((1, 32, 32), 10)
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        architecture = space.sample(generator)
+        module = space.build(architecture).eval()
+        facts = check_int8(export_int8(module, torch.randn(8, *space.input_shape(architecture))))
+        features = space.features(architecture)
+        assert features["macs"] == facts.macs
+        assert features["parameters"] == pytest.approx(facts.parameters, rel=1e-3)

@@ -130,6 +130,10 @@ def strategies(
         str | None,
         typer.Option(help="Columns of a .csv that are decisions, with commas; else those of few values."),
     ] = None,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that is known before measuring, such as MACs; repeatable."),
+    ] = None,
     reward: Annotated[str, typer.Option(help="mnasnet (soft), hard or absolute.")] = "mnasnet",
     target: Annotated[float | None, typer.Option(help="Target of the cost; else its median.")] = None,
     weight: Annotated[
@@ -180,6 +184,7 @@ def strategies(
         weight,
         cost_floor,
         accuracy_floor,
+        feature or [],
     )
     conditions = FarmConditions(
         devices=devices,

@@ -32,11 +32,12 @@ def make_contest(
     weight: float | None,
     cost_floor: float | None,
     accuracy_floor: float | None,
+    features: Sequence[str] = (),
 ) -> Contest:
     """Read the table and make objectives; without a target the median cost is the target."""
     if form not in _KINDS:
         raise OptionsError(f"--reward {form}: choose one of {', '.join(_KINDS)}")
-    read = read_table(table, [accuracy, *costs], arch)
+    read = read_table(table, list(dict.fromkeys([accuracy, *costs, *features])), arch)
     objectives = [_objective({"quantity": Quantity.ACCURACY, "limit": accuracy_floor})]
     for cost in costs:
         column = read.columns[cost]
@@ -52,7 +53,12 @@ def make_contest(
         if weight is not None:
             settings["slope" if form == "absolute" else "exponent"] = weight
         objectives.append(_objective(settings))
-    return Contest(read, accuracy, tuple(costs), tuple(objectives))
+    for feature in features:
+        if read.columns[feature].min() <= 0:
+            raise OptionsError(
+                f"column {feature} holds {read.columns[feature].min():g}: a feature is above zero"
+            )
+    return Contest(read, accuracy, tuple(costs), tuple(objectives), tuple(features))
 
 
 def _objective(settings: dict[str, Any]) -> Objective:

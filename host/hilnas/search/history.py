@@ -53,6 +53,8 @@ class History:
     trials: list[Trial] = field(default_factory=list)
     observations: list[tuple[int, list[int]]] = field(default_factory=list)
     """(Trials proposed before, numbers of the trials) of each group that the strategy learned from, in order."""
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    """What the strategy last said of itself."""
     winners: list[Winner] = field(default_factory=list)
     sessions: list[SessionSpan] = field(default_factory=list)
     finished: bool = False
@@ -68,6 +70,7 @@ class History:
                 self.trials.append(Trial(event.trial, load(Proposal, payload)))
             case EventKind.OBSERVED:
                 self.observations.append((len(self.trials), [int(number) for number in payload["trials"]]))
+                self.diagnostics = dict(payload.get("diagnostics", {}))
             case EventKind.WINNER_TRAINED:
                 winner = load(Winner, payload)
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]

@@ -83,7 +83,8 @@ class SearchLoop:
         while (group := self._window.next_group(lambda n: trials[n].final, self._is_overdue)) != []:
             if group is None:
                 return False
-            self._context.append(EventKind.OBSERVED, key=str(group[-1] + 1), payload={"trials": group})
+            payload = {"trials": group, "diagnostics": dict(self.strategy.diagnostics())}
+            self._context.append(EventKind.OBSERVED, key=str(group[-1] + 1), payload=payload)
             self._window.remove(group)
             self.strategy.observe([trials[n] for n in group])
         return True

@@ -1,5 +1,6 @@
 """`mbconv`: inverted bottlenecks as in MobileNetV2 (Sandler et al. 2018) and V3 (Howard et al. 2019)."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
@@ -119,7 +120,9 @@ class MBConv(Space):
 
     def plan(self, architecture: Architecture) -> NetPlan:
         """Resolve the decisions into the blocks to build."""
-        architecture = self.check(architecture)
+        return self._plan(self.check(architecture))
+
+    def _plan(self, architecture: Architecture) -> NetPlan:
         blocks: list[BlockPlan] = []
         for number, stride in enumerate(self.options.stage_strides, start=1):
             stage = f"stage{number}"
@@ -145,6 +148,11 @@ class MBConv(Space):
             head_width=self.options.head_width,
             dropout=self.options.dropout,
         )
+
+    def features(self, architecture: Architecture) -> Mapping[str, float]:
+        """Return MACs and parameters. The architecture must be of this space."""
+        macs, parameters = self._plan(architecture).costs()
+        return {"macs": macs, "parameters": parameters}
 
     def build(self, architecture: Architecture) -> "nn.Module":
         """Return the torch module of an architecture."""

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
+from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan, squeezed_channels
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu6": nn.ReLU6, "hswish": nn.Hardswish}
 
@@ -67,9 +67,9 @@ class InvertedBottleneck(nn.Module):
 class SqueezeExcite(nn.Module):
     """Channel gates from pooled features, with the hard sigmoid of MobileNetV3."""
 
-    def __init__(self, channels: int, reduction: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        squeezed = max(8, channels // reduction)
+        squeezed = squeezed_channels(channels)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, squeezed, 1)
         self.activation = nn.ReLU()

@@ -40,6 +40,31 @@ class NetPlan:
         """The head's activation: that of the last stage."""
         return self.blocks[-1].activation
 
+    def costs(self) -> tuple[int, int]:
+        """Return multiply-accumulate operations of one inference, and parameters, batch-norm folded in."""
+        channels, height, width = self.input
+        pixels = _strided(height, self.stem_stride) * _strided(width, self.stem_stride)
+        height, width = _strided(height, self.stem_stride), _strided(width, self.stem_stride)
+        weights = 9 * channels * self.stem_width
+        macs, parameters, channels = pixels * weights, weights + self.stem_width, self.stem_width
+        for block in self.blocks:
+            hidden = channels * block.expansion
+            expand = channels * hidden if block.expansion != 1 else 0
+            macs += height * width * expand
+            parameters += expand + (hidden if expand else 0)
+            height, width = _strided(height, block.stride), _strided(width, block.stride)
+            depthwise, project = block.kernel**2 * hidden, hidden * block.width
+            macs += height * width * (depthwise + project)
+            parameters += depthwise + hidden + project + block.width
+            if block.squeeze_excite:
+                squeezed = squeezed_channels(hidden)
+                macs += 2 * hidden * squeezed
+                parameters += 2 * hidden * squeezed + hidden + squeezed
+            channels = block.width
+        head, classifier = channels * self.head_width, self.head_width * self.classes
+        macs += height * width * head + classifier
+        return macs, parameters + head + self.head_width + classifier + self.classes
+
     def summary(self) -> list[BlockSummary]:
         """Return a row for each block, with its output [C, H, W]."""
         _, height, width = self.input
@@ -66,6 +91,11 @@ class NetPlan:
         rows.append(BlockSummary("head", "convolution", (self.head_width, height, width), head))
         rows.append(BlockSummary("classifier", "pool and linear", (self.classes, 1, 1), {}))
         return rows
+
+
+def squeezed_channels(channels: int) -> int:
+    """Return the channels between the two convolutions of a squeeze-excite block."""
+    return max(8, channels // 4)
 
 
 def _strided(size: int, stride: int) -> int:

@@ -28,6 +28,8 @@ class Contest:
     costs: tuple[str, ...]
     objectives: tuple[Objective, ...]
     """Accuracy, and one on each cost, whose device class is the column's name."""
+    features: tuple[str, ...] = ()
+    """Columns that the space tells of an architecture before it is measured."""
 
     @cached_property
     def values(self) -> dict[str, NDArray[np.float64]]:
@@ -198,7 +200,7 @@ def run_seed(
     conditions: FarmConditions,
 ) -> SeedResult:
     """Run one strategy with one seed."""
-    space = _space(contest.table)
+    space = _space(contest.table, contest.features)
     problem = Problem(space, contest.objectives)
     options = options_of(Axis.STRATEGY, entrant.name, entrant.settings)
     strategy: Strategy = find(Axis.STRATEGY, entrant.name)(problem, options, seed)
@@ -255,5 +257,5 @@ def _chosen(
 
 
 @lru_cache(maxsize=2)
-def _space(table: Table) -> TableSpace:
-    return TableSpace(table)
+def _space(table: Table, features: tuple[str, ...]) -> TableSpace:
+    return TableSpace(table, features)

@@ -1,13 +1,15 @@
 """What every strategy must do."""
 
+import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from hilnas.objectives import Figure, Objective, Quantity
-from hilnas.search.replay import pending
+from hilnas.search.history import History
+from hilnas.search.replay import pending, replay
 from hilnas.search.schedule import Window
 from hilnas.spaces import Space
 from hilnas.spaces.mbconv import MBConv
@@ -104,6 +106,31 @@ class StrategyContract:
             assert trial.proposal.repeat == tried[trial.architecture], "proposed twice: each costs a training"
             tried[trial.architecture] += trial.status is not TrialStatus.FAILED  # that told nothing
 
+    @pytest.mark.parametrize("draw", range(3))
+    def test_a_rebuilt_strategy_goes_on_bit_for_bit(
+        self, strategy: MakeStrategy, problem: Problem, draw: int
+    ) -> None:
+        """After a history of late, failed and invalid trials, one rebuilt by replay proposes the same."""
+        lot = random.Random(draw)
+        in_flight = lot.randint(1, 8)
+        window, history = Window(in_flight, lot.randint(1, in_flight)), History()
+        overdue: set[int] = set()
+        alike = [strategy(problem, draw)]
+        for number in range(18):
+            if number in (7, 14):
+                rebuilt, again = strategy(problem, draw), Window(in_flight, window.group)
+                replay(rebuilt, again, history)
+                assert again.unobserved == window.unobserved
+                alike.append(rebuilt)
+            for group in _until_free(window, history, lot, overdue):
+                for one in alike:
+                    one.observe([history.trials[n] for n in group])
+            waiting = pending([history.trials[n] for n in window.unobserved])
+            proposals = [one.propose(waiting) for one in alike]
+            assert all(proposal == proposals[0] for proposal in proposals), f"proposal {number} differs"
+            history.trials.append(Trial(number, proposals[0]))
+            window.add(number)
+
     def test_survives_a_group_that_only_failed(self, strategy: MakeStrategy, problem: Problem) -> None:
         def fail(trial: Trial) -> Trial:
             return Trial(trial.number, trial.proposal, TrialStatus.FAILED, "the link was cut")
@@ -119,3 +146,20 @@ class StrategyContract:
 
 def _proposals(strategy: Strategy, count: int) -> list[Proposal]:
     return [trial.proposal for trial in conduct(strategy, count)]
+
+
+def _until_free(
+    window: Window, history: History, lot: random.Random, overdue: set[int]
+) -> Iterator[list[int]]:
+    """Let trials end by lot, some of them late, until there may be another; yield what is to be observed."""
+    while (group := window.next_group(lambda n: history.trials[n].final, lambda n: n in overdue)) != []:
+        if group is None:
+            chosen = lot.choice([n for n in window.unobserved if not history.trials[n].final])
+            if lot.random() < 0.2:
+                overdue.add(chosen)
+            else:
+                history.trials[chosen] = mixed_fate(history.trials[chosen])
+            continue
+        history.observations.append((len(history.trials), group))
+        window.remove(group)
+        yield group

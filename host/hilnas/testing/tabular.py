@@ -186,8 +186,15 @@ class TableSpace(Space):
     Modules stand in for the real ones: they map pictures to logits and export, and mean nothing.
     """
 
-    def __init__(self, table: Table, shape: tuple[int, int, int] = (1, 8, 8), classes: int = 2) -> None:
+    def __init__(
+        self,
+        table: Table,
+        features: Sequence[str] = (),
+        shape: tuple[int, int, int] = (1, 8, 8),
+        classes: int = 2,
+    ) -> None:
         self.table = table
+        self._features = tuple(features)
         self.shape = shape
         self.classes = classes
         decisions = zip(table.names, table.choices, strict=True)
@@ -231,6 +238,11 @@ class TableSpace(Space):
             for place, index in enumerate(row):
                 found.setdefault(row[:place], set()).add(index)
         return {beginning: sorted(indices) for beginning, indices in found.items()}
+
+    def features(self, architecture: Architecture) -> Mapping[str, float]:
+        """Return the columns that stand for what a space tells without building."""
+        row = self.row(architecture)
+        return {name: float(self.table.columns[name][row]) for name in self._features}
 
     def sample(self, generator: np.random.Generator) -> Architecture:
         """Draw a row uniformly."""

@@ -195,7 +195,7 @@ class Controller(Strategy):
         """Return the measured row that is worth more measured again than `gain`, if any."""
         noise = self._model.noise()
         spent = sum(self._repeats.values())
-        if noise.max() <= 0 or spent >= self.options.repeats * (len(self._proposed) + spent):
+        if noise.max() <= 0 or spent + 1 > self.options.repeats * (len(self._proposed) + spent + 1):
             return None
         order = np.argsort(-measured.mean, kind="stable")
         known = {row.tobytes() for row in waiting}

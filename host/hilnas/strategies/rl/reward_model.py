@@ -16,6 +16,7 @@ from scipy.stats import norm, qmc
 from hilnas.objectives import INVALID_REWARD, Figure, Objective, figure_of, rewards
 from hilnas.predictors.encodings import Encoder, Rows
 from hilnas.predictors.gp import GaussianProcess, Posterior
+from hilnas.predictors.static_features import StaticFeatures
 from hilnas.trial import Trial, TrialStatus
 
 Floats = NDArray[np.float64]
@@ -25,6 +26,9 @@ _GROWTH = 1.15
 """Parameters are found anew when there are this many times as many rows."""
 _FIT_ROWS = 300
 """Parameters are found on so many rows at most: the best, and others evenly."""
+_FEATURE_ROWS = 100
+"""With more measured rows, static features are left out: they cost time and tell nothing new."""
+_SAMPLE = 200
 _TIE = 1e-3
 _LONG = 300
 _SHORT = 150
@@ -99,9 +103,13 @@ class RewardModel:
     """Learns from figures of trials, and tells what the rewards of other architectures may be."""
 
     def __init__(self, encoder: Encoder, objectives: Sequence[Objective]) -> None:
+        self._encoder = encoder
         self._objectives = objectives
+        self._static = _static_features(encoder)
+        self._known_features: dict[bytes, Floats] = {}
+        told = len(self._static.names) if self._static is not None else 0
         self._quantities = [
-            _Quantity(o, GaussianProcess(encoder.sizes, encoder.groups, encoder.positions))
+            _Quantity(o, GaussianProcess(encoder.sizes, encoder.groups, encoder.positions, told))
             for o in objectives
         ]
         self._validity = GaussianProcess(encoder.sizes, encoder.groups, encoder.positions)
@@ -155,16 +163,21 @@ class RewardModel:
         if fit:
             self._next_fit = max(count + 1, int(count * _GROWTH))
         chosen = self._fit_rows() if fit else None
+        if fit and count > _FEATURE_ROWS:
+            self._static = None  # by now the choices tell more
+        features = self._features(rows)
         for quantity in self._quantities:
             values, variances = np.array(quantity.values), np.array(quantity.variances)
             if chosen is not None:
-                quantity.process.fit(rows[chosen], values[chosen], variances[chosen])
+                told = features[chosen] if features is not None else None
+                quantity.process.fit(rows[chosen], values[chosen], variances[chosen], told)
             known = quantity.posterior
             if known is None or fit or self._stale:
-                quantity.posterior = quantity.process.condition(rows, values, variances)
+                quantity.posterior = quantity.process.condition(rows, values, variances, features)
             elif len(known) < count:
                 new = slice(len(known), count)
-                quantity.posterior = known.extend(rows[new], values[new], variances[new])
+                told = features[new] if features is not None else None
+                quantity.posterior = known.extend(rows[new], values[new], variances[new], told)
         self._stale = False
 
     def _fit_rows(self) -> NDArray[np.int64]:
@@ -188,18 +201,20 @@ class RewardModel:
     def predict(self, rows: Rows, pending: Rows) -> Belief:
         """Return what rewards [N] rows may have, believing those `pending` to come out as predicted."""
         draws = []
+        features, believed = self._features(rows), self._features(pending)
         for quantity, z in zip(self._quantities, self._draws.T, strict=True):
             assert quantity.posterior is not None
-            mean, sd = quantity.posterior.believing(pending).predict(rows)
+            mean, sd = quantity.posterior.believing(pending, believed).predict(rows, features)
             draws.append(mean + sd * z[:, None])
         return self._belief(draws)
 
     def mean(self, rows: Rows) -> Floats:
         """Return rewards [N] of the mean quantities: cheaper than `predict`."""
         means = []
+        features = self._features(rows)
         for quantity in self._quantities:
             assert quantity.posterior is not None
-            means.append(quantity.posterior.mean(rows)[None])
+            means.append(quantity.posterior.mean(rows, features)[None])
         composed: Floats = self._composed(means)[0]
         return composed
 
@@ -231,6 +246,17 @@ class RewardModel:
         likely: Floats = np.clip(posterior.mean(rows), 0.01, 1.0)
         return likely
 
+    def _features(self, rows: Rows) -> Floats | None:
+        """Return static features [N, F], or None where there are none or they are no longer needed."""
+        if self._static is None:
+            return None
+        known = self._known_features
+        new = {key: row for row in rows if (key := row.tobytes()) not in known}
+        if new:
+            told = self._static.encode([self._encoder.decode(row) for row in new.values()])
+            known.update(zip(new, told, strict=True))
+        return np.array([known[row.tobytes()] for row in rows]).reshape(len(rows), len(self._static.names))
+
     def _belief(self, draws: list[Floats]) -> Belief:
         return Belief(self._composed(draws))
 
@@ -242,6 +268,13 @@ class RewardModel:
             objective = quantity.objective
             composed[objective.breaks_limit(natural[objective.label])] = INVALID_REWARD
         return composed
+
+
+def _static_features(encoder: Encoder) -> StaticFeatures | None:
+    """Return the space's own features, scaled by a sample of it; None where it tells nothing."""
+    generator = np.random.default_rng(0)  # of the model, not of a search
+    features = StaticFeatures(encoder.space, [encoder.space.sample(generator) for _ in range(_SAMPLE)])
+    return features if features.names else None
 
 
 def _combined(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
