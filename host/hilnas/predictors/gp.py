@@ -336,6 +336,12 @@ class Posterior:
         mean: Floats = process.mean + process.scale * (cross.T @ self._weights)
         return mean
 
+    def standard_mean(self, rows: Rows) -> Floats:
+        """Return means [M] in units of the known values' deviation, about their mean: an input for others."""
+        process = self._process
+        standard: Floats = (self.mean(rows) - process.mean) / process.scale
+        return standard
+
     def smoothed(self) -> tuple[Floats, Floats]:
         """Return means and deviations [N] of the known rows' own values: what was measured, less its noise."""
         precision = (self._inverse**2).sum(0)  # the diagonal of the covariance's inverse

@@ -15,7 +15,7 @@ from hilnas.strategies import Problem
 from hilnas.strategies.common import architectures
 from hilnas.strategies.random import Random, RandomOptions
 from hilnas.strategies.rl import Controller, ControllerOptions
-from hilnas.strategies.rl.learner import GradientOptions, Learner
+from hilnas.strategies.rl.learner import GradientOptions, Learner, _Adam
 from hilnas.strategies.rl.policy import Policy
 from hilnas.strategies.rl.reward_model import RewardModel
 from hilnas.testing.outcomes import concluded
@@ -264,3 +264,36 @@ def test_predictions_are_held_against_outcomes():
     assert strategy.diagnostics() == {}
     conduct(strategy, 40, 1, 1, kernels)
     assert 0.0 < strategy.diagnostics()["rank_correlation"] <= 1.0
+
+
+def test_an_earlier_search_is_a_head_start():
+    def reward_of(trial):
+        return kernels(trial).score.reward
+
+    def slightly_other(trial):
+        """Other data: the same taste, another scale."""
+        return concluded(trial, ACCURACY, {"accuracy": Figure(0.2 + 0.5 * reward_of(trial))})
+
+    earlier = conduct(Random(PROBLEM, RandomOptions(), 7), 60, 1, 1, slightly_other)
+    warm = conduct(
+        Controller(Problem(SPACE, ACCURACY, tuple(earlier)), ControllerOptions(), 0), 16, 1, 1, kernels
+    )
+    cold = conduct(Controller(PROBLEM, ControllerOptions(), 0), 16, 1, 1, kernels)
+    assert reward_of(warm[0]) > 0.5
+    assert mean_reward(warm) > mean_reward(cold) + 0.1
+
+
+def test_our_adam_is_adam():
+    generator = torch.Generator().manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(5, generator=generator))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    inputs = torch.randn(20, 5, generator=generator)
+    optimizer = torch.optim.Adam([theirs], lr=0.01, betas=(0.0, 0.999))
+    mine = _Adam([ours], 0.01)
+    for _ in range(30):
+        mine.step((inputs @ ours).square().sum())
+        optimizer.zero_grad()
+        (inputs @ theirs).square().sum().backward()
+        torch.nn.utils.clip_grad_norm_([theirs], 5.0)
+        optimizer.step()
+    assert ours.detach() == pytest.approx(theirs.detach(), rel=1e-4, abs=1e-5)

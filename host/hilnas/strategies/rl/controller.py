@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import norm, spearmanr
+from scipy.special import ndtr
 from threadpoolctl import ThreadpoolController
 
 from hilnas.objectives import Objective, best_trials
@@ -73,7 +73,7 @@ class Controller(Strategy):
         self._learner = Learner(self.policy, options)
         self._generator = np.random.default_rng(seed)
         self._candidates = candidates_of(self._encoder)
-        self._model = RewardModel(self._encoder, _modelled(problem))
+        self._model = RewardModel(self._encoder, _modelled(problem), problem.earlier)
         self._novelty = Novelty(problem.space, self._generator)
         self._proposed: set[bytes] = set()
         self._recent: list[tuple[NDArray[np.int64], float, float]] = []
@@ -114,6 +114,8 @@ class Controller(Strategy):
         """Return the rank correlation of rewards predicted before measuring with those measured."""
         if len(self._outcomes) < 5:
             return {}
+        from scipy.stats import spearmanr
+
         predicted, measured = zip(*self._outcomes, strict=True)
         correlation = float(spearmanr(predicted, measured).statistic)
         return {} if np.isnan(correlation) else {"rank_correlation": correlation}
@@ -126,7 +128,7 @@ class Controller(Strategy):
             self._model.update()
             row, repeat, predicted = self._choose(waiting)
         if row is None:
-            row = self._draw()
+            row = self._draw(guess=len(self._proposed) % 2 == 0)
         if repeat:
             architecture = self._encoder.decode(row)
             self._repeats[row.tobytes()] = repeat
@@ -138,11 +140,15 @@ class Controller(Strategy):
             self._predicted[architecture, repeat] = predicted
         return Proposal(architecture, self._learner.version, self._logs(row), state, repeat)
 
-    def _draw(self) -> NDArray[np.int64]:
-        """Return a draw of the policy that is new, if one is."""
+    def _draw(self, guess: bool) -> NDArray[np.int64]:
+        """Return a draw of the policy that is new, if one is; at a `guess`, what earlier searches suggest."""
         rows = self.policy.draw(self.options.draws, self._generator).rows
+        if guess and self.options.model:
+            rows = np.concatenate([rows, self._candidates.anywhere(self._generator)])
         new = unique(rows, self._proposed)
-        chosen: NDArray[np.int64] = (new if len(new) else rows)[0]
+        rows = new if len(new) else rows
+        guessed = self._model.guess(rows) if guess and self.options.model else None
+        chosen: NDArray[np.int64] = rows[0 if guessed is None else int(np.argmax(guessed))]
         return chosen
 
     def _logs(self, row: NDArray[np.int64]) -> tuple[float, ...]:
@@ -248,4 +254,4 @@ def _gain_of_repeat(lead: float, sd: float, noise: float) -> float:
     if learned <= 1e-12:
         return 0.0
     z = -abs(lead) / learned
-    return float(learned * (norm.pdf(z) + z * norm.cdf(z)))
+    return float(learned * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z)))

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, qmc
+from scipy.special import ndtr, ndtri
 
 from hilnas.objectives import INVALID_REWARD, Figure, Objective, figure_of, rewards
 from hilnas.predictors.encodings import Encoder, Rows
@@ -29,6 +29,8 @@ _FIT_ROWS = 300
 _FEATURE_ROWS = 100
 """With more measured rows, static features are left out: they cost time and tell nothing new."""
 _SAMPLE = 200
+_HINTS = 8
+"""Earlier trials that it takes to learn from them."""
 _TIE = 1e-3
 _LONG = 300
 _SHORT = 150
@@ -71,27 +73,24 @@ class Belief:
         """Return by how much a measurement of each, with its noise, raises the best mean, in expectation."""
         learned = self.sd**2 / np.sqrt(self.sd**2 + np.square(noise) + 1e-24)
         z = (self.mean - reward) / np.maximum(learned, 1e-12)
-        gain: Floats = learned * (norm.pdf(z) + z * norm.cdf(z))
+        gain: Floats = learned * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z))
         return gain
 
 
 class _Quantity:
     """One objective's values, transformed, and the process behind them."""
 
-    def __init__(self, objective: Objective, process: GaussianProcess) -> None:
+    def __init__(self, objective: Objective, process: GaussianProcess, hint: Posterior | None) -> None:
         self.objective = objective
         self.process = process
+        self.hint = hint
         self.values: list[float] = []
         self.variances: list[float] = []
         self.posterior: Posterior | None = None
 
     def transformed(self, figure: Figure) -> tuple[float, float]:
         """Return value and variance on the model's scale."""
-        if self.objective.maximise:
-            error = max(1 - figure.value, 1 - _HIGHEST)
-            return float(-np.log(error)), (figure.se / error) ** 2
-        value = max(figure.value, self.objective.floor or 0.0, 1e-9)
-        return float(np.log(value)), (figure.se / value) ** 2
+        return _transformed(self.objective, figure)
 
     def natural(self, values: Floats) -> Floats:
         """Return values on the objective's scale."""
@@ -102,24 +101,28 @@ class _Quantity:
 class RewardModel:
     """Learns from figures of trials, and tells what the rewards of other architectures may be."""
 
-    def __init__(self, encoder: Encoder, objectives: Sequence[Objective]) -> None:
+    def __init__(
+        self, encoder: Encoder, objectives: Sequence[Objective], earlier: Sequence[Trial] = ()
+    ) -> None:
         self._encoder = encoder
         self._objectives = objectives
         self._static = _static_features(encoder)
         self._known_features: dict[bytes, Floats] = {}
         told = len(self._static.names) if self._static is not None else 0
-        self._quantities = [
-            _Quantity(o, GaussianProcess(encoder.sizes, encoder.groups, encoder.positions, told))
-            for o in objectives
-        ]
+        self._quantities = []
+        for objective in objectives:
+            hint = _hint(encoder, objective, earlier)
+            width = told + (hint is not None)
+            process = GaussianProcess(encoder.sizes, encoder.groups, encoder.positions, width)
+            self._quantities.append(_Quantity(objective, process, hint))
+        self._guessing = told > 0 or any(quantity.hint is not None for quantity in self._quantities)
         self._validity = GaussianProcess(encoder.sizes, encoder.groups, encoder.positions)
         self._valid: list[tuple[NDArray[np.int64], float]] = []
         self._rows: list[NDArray[np.int64]] = []
         self._place: dict[bytes, int] = {}
         self._next_fit = 0
         self._stale = True
-        sobol = qmc.Sobol(max(1, len(objectives)), seed=0).random(_DRAWS)
-        self._draws: Floats = norm.ppf(np.clip(sobol, 1e-4, 1 - 1e-4))
+        self._draws = _stratified_normals(_DRAWS, len(objectives))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -164,9 +167,9 @@ class RewardModel:
             self._next_fit = max(count + 1, int(count * _GROWTH))
         chosen = self._fit_rows() if fit else None
         if fit and count > _FEATURE_ROWS:
-            self._static = None  # by now the choices tell more
-        features = self._features(rows)
+            self._guessing = False  # by now the choices tell more
         for quantity in self._quantities:
+            features = self._features(quantity, rows)
             values, variances = np.array(quantity.values), np.array(quantity.variances)
             if chosen is not None:
                 told = features[chosen] if features is not None else None
@@ -201,21 +204,28 @@ class RewardModel:
     def predict(self, rows: Rows, pending: Rows) -> Belief:
         """Return what rewards [N] rows may have, believing those `pending` to come out as predicted."""
         draws = []
-        features, believed = self._features(rows), self._features(pending)
         for quantity, z in zip(self._quantities, self._draws.T, strict=True):
             assert quantity.posterior is not None
-            mean, sd = quantity.posterior.believing(pending, believed).predict(rows, features)
+            believed = quantity.posterior.believing(pending, self._features(quantity, pending))
+            mean, sd = believed.predict(rows, self._features(quantity, rows))
             draws.append(mean + sd * z[:, None])
         return self._belief(draws)
 
     def mean(self, rows: Rows) -> Floats:
         """Return rewards [N] of the mean quantities: cheaper than `predict`."""
         means = []
-        features = self._features(rows)
         for quantity in self._quantities:
             assert quantity.posterior is not None
-            means.append(quantity.posterior.mean(rows, features)[None])
+            means.append(quantity.posterior.mean(rows, self._features(quantity, rows))[None])
         composed: Floats = self._composed(means)[0]
+        return composed
+
+    def guess(self, rows: Rows) -> Floats | None:
+        """Return the rewards [N] that earlier searches suggest, before anything is measured; None without any."""
+        if any(quantity.hint is None for quantity in self._quantities):
+            return None
+        guessed = [q.hint.mean(rows)[None] for q in self._quantities if q.hint is not None]
+        composed: Floats = self._composed(guessed)[0]
         return composed
 
     def measured(self) -> Belief:
@@ -246,10 +256,18 @@ class RewardModel:
         likely: Floats = np.clip(posterior.mean(rows), 0.01, 1.0)
         return likely
 
-    def _features(self, rows: Rows) -> Floats | None:
-        """Return static features [N, F], or None where there are none or they are no longer needed."""
-        if self._static is None:
+    def _features(self, quantity: _Quantity, rows: Rows) -> Floats | None:
+        """Return static features and what earlier searches suggest [N, F]; None once they are not needed."""
+        if not self._guessing:
             return None
+        columns = [self._static_of(rows)]
+        if quantity.hint is not None:
+            columns.append(quantity.hint.standard_mean(rows)[:, None])
+        return np.concatenate(columns, axis=1)
+
+    def _static_of(self, rows: Rows) -> Floats:
+        if self._static is None:
+            return np.zeros((len(rows), 0))
         known = self._known_features
         new = {key: row for row in rows if (key := row.tobytes()) not in known}
         if new:
@@ -270,11 +288,44 @@ class RewardModel:
         return composed
 
 
+def _transformed(objective: Objective, figure: Figure) -> tuple[float, float]:
+    """Return value and variance on the model's scale."""
+    if objective.maximise:
+        error = max(1 - figure.value, 1 - _HIGHEST)
+        return float(-np.log(error)), (figure.se / error) ** 2
+    value = max(figure.value, objective.floor or 0.0, 1e-9)
+    return float(np.log(value)), (figure.se / value) ** 2
+
+
+def _hint(encoder: Encoder, objective: Objective, earlier: Sequence[Trial]) -> Posterior | None:
+    """Return what earlier trials teach of a quantity, on whatever device; None of too few."""
+    anywhere = objective.model_copy(update={"device_class": None})
+    figures = [(trial, figure_of(objective, trial) or figure_of(anywhere, trial)) for trial in earlier]
+    told = [(trial.architecture, _transformed(objective, figure)) for trial, figure in figures if figure]
+    values = np.array([value for _, (value, _) in told])
+    if len(told) < _HINTS or np.ptp(values) == 0:
+        return None
+    variances = np.array([variance for _, (_, variance) in told])
+    process = GaussianProcess(encoder.sizes, encoder.groups, encoder.positions)
+    rows = encoder.encode([architecture for architecture, _ in told])
+    chosen = slice(-_FIT_ROWS, None)
+    process.fit(rows[chosen], values[chosen], variances[chosen])
+    return process.condition(rows[chosen], values[chosen], variances[chosen])
+
+
 def _static_features(encoder: Encoder) -> StaticFeatures | None:
     """Return the space's own features, scaled by a sample of it; None where it tells nothing."""
     generator = np.random.default_rng(0)  # of the model, not of a search
     features = StaticFeatures(encoder.space, [encoder.space.sample(generator) for _ in range(_SAMPLE)])
     return features if features.names else None
+
+
+def _stratified_normals(count: int, width: int) -> Floats:
+    """Return standard normal draws [count, width], each column spread evenly (McKay et al. 1979)."""
+    generator = np.random.default_rng(0)  # of the model, not of a search
+    strata = np.stack([generator.permutation(count) for _ in range(width)], axis=1)
+    normals: Floats = ndtri((strata + 0.5) / count)
+    return normals
 
 
 def _combined(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
