@@ -88,6 +88,7 @@ class Progress:
             ("best", self._best(run)),
             ("device", self._devices(run)),
             ("host", self._host(run)),
+            ("predictions", self._predictions(run)),
         ]
         detail = Table.grid(padding=(0, 1))
         for name, value in lines:
@@ -108,6 +109,13 @@ class Progress:
         if not best or best[0].score is None:
             return ""
         return f"trial {best[0].number}: {_in_words(run, best[0].score)}"
+
+    @staticmethod
+    def _predictions(run: Run) -> str:
+        diagnostics = run.history.diagnostics if run.history is not None else {}
+        if "rank_correlation" not in diagnostics:
+            return ""
+        return f"rank correlation {diagnostics['rank_correlation']:.2f} with what was measured"
 
     @staticmethod
     def _winners(run: Run) -> str:
