@@ -73,7 +73,7 @@ class GaussianProcess:
         self._widths = [
             max(s for s, g in zip(sizes, groups, strict=True) if g == group) for group in range(count)
         ]
-        places = list(positions) if positions is not None else [None] * count
+        places: list[Floats | None] = list(positions) if positions is not None else [None] * count
         self._apart = [float(place is None) for place in places]
         self._prior, self._start, self._sd = self._prior_of(places)
         self.parameters = self._start.copy()
