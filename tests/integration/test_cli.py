@@ -226,7 +226,18 @@ def test_import_and_help_pull_in_nothing_heavy():
 def test_arrows_run_one_way():
     """No floor imports one above it, and host and agent meet on the wire alone."""
     floors = [
-        {"errors", "trial", "options", "units", "plugins", "versions", "spaces", "tasks", "store"},
+        {
+            "errors",
+            "trial",
+            "options",
+            "units",
+            "plugins",
+            "versions",
+            "spaces",
+            "predictors",
+            "tasks",
+            "store",
+        },
         {"strategies", "estimators", "export", "objectives", "farm", "executors"},
         {"recipe", "search", "report", "testing"},
         {"daemon"},
