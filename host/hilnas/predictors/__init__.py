@@ -1,1 +1,1 @@
-"""Predictors."""
+"""Predictors of accuracies and costs: from encoded architectures to a mean and a standard deviation."""

@@ -30,13 +30,16 @@ class Encoder:
         kinds = list(dict.fromkeys(_kind(decision.choices) for decision in decisions))
         self.groups = [kinds.index(_kind(decision.choices)) for decision in decisions]
         """Number of each decision's set of choices: equal sets have equal numbers."""
-        place = {decision.name: i for i, decision in enumerate(decisions)}
-        self._parents = [place[d.parent] if d.parent is not None else None for d in decisions]
+        columns = {decision.name: i for i, decision in enumerate(decisions)}
+        self._parents = [columns[d.parent] if d.parent is not None else None for d in decisions]
         self._wakes: list[NDArray[np.bool_]] = []
         for decision, parent in zip(decisions, self._parents, strict=True):
             values = decisions[parent].choices if parent is not None else ()
             self._wakes.append(np.array([*(value in decision.when for value in values), False]))
-        self._places = [{(type(c), c): i for i, c in enumerate(d.choices)} for d in decisions]
+        self._places = {
+            d.name: (column, {(type(c), c): i for i, c in enumerate(d.choices)})
+            for column, d in enumerate(decisions)
+        }
 
     @property
     def positions(self) -> list[NDArray[np.float64] | None]:
@@ -57,14 +60,14 @@ class Encoder:
 
     def encode(self, architectures: Sequence[Architecture]) -> Rows:
         """Return rows [N, L]."""
-        rows = np.array([self.choices] * len(architectures), np.int64).reshape(-1, len(self.choices))
-        names = [decision.name for decision in self.space.decisions]
-        for row, architecture in zip(rows, architectures, strict=True):
-            for column, name in enumerate(names):
-                value = architecture.get(name)
-                if value is not None:
-                    row[column] = self._places[column][type(value), value]
-        return rows
+        rows = []
+        for architecture in architectures:
+            row = self.choices.copy()
+            for name, value in architecture.decisions:
+                column, places = self._places[name]
+                row[column] = places[type(value), value]
+            rows.append(row)
+        return np.array(rows, np.int64).reshape(-1, len(self.choices))
 
     def decode(self, row: NDArray[np.int64]) -> Architecture:
         """Return the architecture of one row."""
@@ -118,6 +121,17 @@ class Encoder:
                 changed[:, column] = (live[:, column] + shift) % choices
                 changes.append(changed)
         return self.settle(np.concatenate([rows[:0], *changes]), generator)
+
+
+def one_hot(rows: Rows, sizes: Sequence[int]) -> NDArray[np.float64]:
+    """Return rows of choice indices [N, L] as zeros and ones [N, sum of sizes].
+
+    An index beyond its size has no one: with `Encoder.choices` as sizes, a decision that is not live is
+    all zeros; with `Encoder.sizes` it has a column of its own.
+    """
+    taken = [rows[:, [column]] == np.arange(size) for column, size in enumerate(sizes)]
+    encoded: NDArray[np.float64] = np.concatenate(taken, axis=1).astype(np.float64)
+    return encoded
 
 
 def _kind(choices: tuple[Choice, ...]) -> tuple[tuple[type, Choice], ...]:

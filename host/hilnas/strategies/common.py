@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hilnas.objectives import Objective
 from hilnas.spaces import Space
@@ -77,18 +76,6 @@ def neighbourhood(space: Space, architecture: Architecture, pick: Pick) -> list[
     found.update(dict.fromkeys(changed for _, _, changed in single_changes(space, architecture, pick)))
     found.pop(architecture, None)
     return list(found)
-
-
-def one_hot(space: Space, points: Sequence[Architecture]) -> NDArray[np.float64]:
-    """Return [points, choices of all decisions]: 1 where a choice is taken, 0 also where it is not live."""
-    places = {
-        (decision.name, choice): place
-        for place, (decision, choice) in enumerate((d, c) for d in space.decisions for c in d.choices)
-    }
-    encoded = np.zeros((len(points), len(places)))
-    for row, architecture in zip(encoded, points, strict=True):
-        row[[places[made] for made in architecture.decisions]] = 1.0
-    return encoded
 
 
 def architectures(space: Space, chosen: Mapping[str, Choice] | None = None) -> Iterator[Architecture]:

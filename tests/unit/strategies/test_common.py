@@ -15,7 +15,6 @@ from hilnas.strategies.common import (
     fitness,
     losses,
     neighbourhood,
-    one_hot,
     single_changes,
     uniform,
 )
@@ -109,14 +108,6 @@ def test_single_changes_reach_deeper_nets_too():
     around = neighbourhood(NETS, start, uniform(np.random.default_rng(0)))
     assert set(NETS.neighbours(start)) < set(around)
     assert start not in around
-
-
-def test_one_hot_tells_architectures_apart():
-    points = list(architectures(NETS))
-    encoded = one_hot(NETS, points)
-    assert encoded.shape == (468, 3 + 3 + 9 + 2 + 2)
-    assert len(np.unique(encoded, axis=0)) == 468
-    assert all(encoded.sum(1) == [len(point.decisions) for point in points])
 
 
 def test_novelty_prefers_what_is_wanted_then_what_is_near():
