@@ -227,6 +227,22 @@ def test_what_is_in_doubt_is_measured_again(share):
     assert sum(trial.architecture in best for trial in repeats) >= 0.7 * len(repeats)
 
 
+def test_a_repeat_that_failed_leaves_what_was_measured():
+    fate = noisy(0)
+
+    def fail_repeats(trial):
+        if trial.proposal.repeat:
+            return replace(trial, status=TrialStatus.FAILED, reason="the link was cut")
+        return fate(trial)
+
+    options = ControllerOptions(repeats=0.3)
+    trials = conduct(Controller(Problem(SMALL, ACCURACY), options, 0), 30, 1, 1, fail_repeats)
+    assert any(trial.proposal.repeat for trial in trials)
+    assert all(trial.proposal.repeat <= 1 for trial in trials)
+    first = [trial.architecture for trial in trials if not trial.proposal.repeat]
+    assert len(set(first)) == len(first)
+
+
 def test_nothing_exact_is_measured_again():
     assert not any(
         t.proposal.repeat for t in conduct(Controller(PROBLEM, ControllerOptions(), 0), 40, 1, 1, kernels)

@@ -215,7 +215,9 @@ class Controller(Strategy):
     def _observe(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
             row = self._encoder.encode([trial.architecture])[0]
-            if trial.status is TrialStatus.FAILED:
+            if trial.status is TrialStatus.FAILED and trial.proposal.repeat:
+                self._repeats[row.tobytes()] -= 1
+            elif trial.status is TrialStatus.FAILED:
                 self._proposed.discard(row.tobytes())
                 self._novelty.forget(trial.architecture)
             self._model.learn(row, trial)
