@@ -26,7 +26,7 @@ _GROWTH = 1.15
 """Parameters are found anew when there are this many times as many rows."""
 _FIT_ROWS = 300
 """Parameters are found on so many rows at most: the best, and others evenly."""
-_FEATURE_ROWS = 100
+_FEATURE_ROWS = 40
 """With more measured rows, static features are left out: they cost time and tell nothing new."""
 _SAMPLE = 200
 _HINTS = 8
