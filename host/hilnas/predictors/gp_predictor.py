@@ -4,7 +4,8 @@ import numpy as np
 
 from hilnas.predictors.base import Floats, checked
 from hilnas.predictors.encodings import Encoder, Rows
-from hilnas.predictors.gp import GaussianProcess, Posterior
+from hilnas.predictors.gp import GaussianProcess
+from hilnas.predictors.posterior import Posterior
 
 
 class GpPredictor:
@@ -32,7 +33,7 @@ class GpPredictor:
         return mean, np.full(len(mean), np.inf) if self._single else sd
 
     def _parted(self, points: Floats) -> tuple[Rows, Floats | None]:
-        decisions = len(self.process.sizes)
+        decisions = len(self.process.layout.sizes)
         if points.shape[1] != decisions + self.process.features:
             raise ValueError(
                 f"inputs have {points.shape[1]} columns: {decisions} decisions and "

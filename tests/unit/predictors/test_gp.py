@@ -33,7 +33,7 @@ def test_gradients_are_those_of_the_loss(features):
     process, _, rows, values, extra = fitted(25, features)
     standard = (values - values.mean()) / values.std()
     linear = extra @ extra.T if features else None
-    given = (process.onehot(rows), standard, np.full(25, 0.02), linear)
+    given = (process.layout.onehot(rows), standard, np.full(25, 0.02), linear)
     at = process.parameters + 0.1 * np.random.default_rng(3).normal(size=len(process.parameters))
     numeric = approx_fprime(at, lambda p: process._loss(p, *given)[0], 1e-6)
     assert process._loss(at, *given)[1] == pytest.approx(numeric, abs=2e-3)

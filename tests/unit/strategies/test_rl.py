@@ -134,7 +134,7 @@ def test_what_earned_more_becomes_more_probable(gradient):
     rewards = (draw.rows[:, 3] == 0).astype(float)
     before = policy.log_probabilities(draw.rows)[0].sum(1).detach()
     Learner(policy, GradientOptions(gradient=gradient, entropy=0)).update(
-        draw.rows, draw.log_probabilities.sum(1), rewards
+        draw.rows, rewards, draw.log_probabilities.sum(1)
     )
     gain = policy.log_probabilities(draw.rows)[0].sum(1).detach() - before
     assert gain[rewards == 1].mean() > gain[rewards == 0].mean()
@@ -143,7 +143,7 @@ def test_what_earned_more_becomes_more_probable(gradient):
 def test_gradients_stay_finite_where_decisions_have_unequal_choices():
     policy = make_policy(SPACE, epsilon=0.1)
     draw = policy.draw(8, np.random.default_rng(0))
-    Learner(policy, GradientOptions()).update(draw.rows, draw.log_probabilities.sum(1), np.arange(8.0))
+    Learner(policy, GradientOptions()).update(draw.rows, np.arange(8.0))
     assert all(torch.isfinite(parameter).all() for parameter in policy.parameters())
 
 
@@ -155,7 +155,10 @@ def test_late_rewards_weigh_by_the_truncated_ratio():
     then = now - np.log([0.5, 0.25, 1.0, 4.0])
     weights = learner._weights(rows, torch.from_numpy(then).float())
     assert weights.tolist() == pytest.approx([0.5, 0.25, 1.0, 1.0], abs=1e-4)
-    assert learner._weights(rows, torch.from_numpy(now + 50 * np.arange(4)).float()) is None
+    learner.update(rows, np.arange(4.0), now + 50 * np.arange(4))
+    assert learner.version == 0, "of rows that the policy would hardly draw now, nothing is learned"
+    learner.update(rows, np.arange(4.0), now)
+    assert learner.version == 1
 
 
 def model_after(figures, objectives=BOTH, seed=0):

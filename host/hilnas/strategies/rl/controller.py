@@ -107,8 +107,8 @@ class Controller(Strategy):
             model.update()
             believed = dict(zip((row.tobytes() for row in model.rows), model.measured().mean, strict=True))
         rows = self._encoder.encode([trial.architecture for trial in firsts])
-        worth = [float(believed[row.tobytes()]) for row in rows]
-        return [firsts[i] for i in sorted(range(len(firsts)), key=lambda i: (-worth[i], firsts[i].number))]
+        worth = [believed.get(row.tobytes(), -np.inf) for row in rows]  # the model leaves out some poor ones
+        return [firsts[i] for i in sorted(range(len(firsts)), key=lambda i: (-worth[i], i))]
 
     def diagnostics(self) -> Mapping[str, float]:
         """Return the rank correlation of rewards predicted before measuring with those measured."""
@@ -195,7 +195,7 @@ class Controller(Strategy):
     def _imagine(self, draw: Draw) -> None:
         """Let the policy learn from its own draws, rewarded by their rank in the model."""
         ranks = np.argsort(np.argsort(self._model.mean(draw.rows), kind="stable")).astype(np.float64)
-        self._learner.update(draw.rows, draw.log_probabilities.sum(1), ranks)
+        self._learner.update(draw.rows, ranks)
 
     def _doubtful(self, measured: Belief, waiting: Rows, gain: float) -> int | None:
         """Return the measured row that is worth more measured again than `gain`, if any."""
@@ -233,7 +233,7 @@ class Controller(Strategy):
             self._recent = self._recent[-_RECENT:]
             rows, logs, rewards = zip(*self._recent, strict=True)
             lowest = self._lowest if np.isfinite(self._lowest) else 0.0
-            self._learner.update(np.array(rows), np.array(logs), np.maximum(np.array(rewards), lowest))
+            self._learner.update(np.array(rows), np.maximum(np.array(rewards), lowest), np.array(logs))
 
     def _note(self, trial: Trial) -> None:
         predicted = self._predicted.pop((trial.architecture, trial.proposal.repeat), None)

@@ -56,19 +56,23 @@ class Learner:
         self.version = 0
         """Number of updates."""
 
-    def update(self, rows: Rows, log_probabilities: Floats, rewards: Floats) -> None:
-        """Follow the gradient on rows [N, L], drawn with log-probabilities [N], that earned rewards [N]."""
+    def update(self, rows: Rows, rewards: Floats, log_probabilities: Floats | None = None) -> None:
+        """Follow the gradient on rows [N, L] that earned rewards [N].
+
+        They were drawn with log-probabilities [N] by an earlier policy, or just now by this one.
+        """
         spread = float(rewards.std())
         if len(rows) < 2 or spread <= 1e-12:
             return
         count = len(rewards)
         advantages = torch.from_numpy((rewards - rewards.mean()) * count / (count - 1) / spread).float()
-        behaviour = torch.from_numpy(log_probabilities).float()
         options = self._options
         steps = options.epochs if options.gradient == "ppo" else 1
-        weights = self._weights(rows, behaviour)
-        if weights is None:
-            return
+        weights = torch.ones(count)
+        if options.corrections and log_probabilities is not None:
+            weights = self._weights(rows, torch.from_numpy(log_probabilities).float())
+            if weights.sum() ** 2 < 2 * weights.square().sum():
+                return  # the policy has moved so far that fewer than two rows tell anything
         anchor: torch.Tensor | None = None
         for _ in range(steps):
             logs, entropies = self._policy.log_probabilities(rows)
@@ -90,15 +94,11 @@ class Learner:
         done = min(1.0, self.version / options.entropy_updates)
         return options.entropy + done * (options.final_entropy - options.entropy)
 
-    def _weights(self, rows: Rows, behaviour: torch.Tensor) -> torch.Tensor | None:
-        """Return importance weights [N], or None where the policy has moved too far for the rows to tell anything."""
-        if not self._options.corrections:
-            return torch.ones(len(rows))
-        with torch.no_grad():
-            logs, _ = self._policy.log_probabilities(rows)
-            weights = torch.exp(logs.sum(1) - behaviour).clamp(max=1.0)
-        effective = weights.sum() ** 2 / weights.square().sum().clamp(min=1e-12)
-        return weights if effective >= 2.0 else None
+    @torch.no_grad()
+    def _weights(self, rows: Rows, behaviour: torch.Tensor) -> torch.Tensor:
+        """Return truncated importance weights [N]."""
+        logs, _ = self._policy.log_probabilities(rows)
+        return torch.exp(logs.sum(1) - behaviour).clamp(max=1.0)
 
 
 class _Adam:

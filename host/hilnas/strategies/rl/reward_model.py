@@ -15,7 +15,8 @@ from scipy.special import ndtr, ndtri
 
 from hilnas.objectives import INVALID_REWARD, Figure, Objective, figure_of, rewards
 from hilnas.predictors.encodings import Encoder, Rows
-from hilnas.predictors.gp import GaussianProcess, Posterior
+from hilnas.predictors.gp import GaussianProcess
+from hilnas.predictors.posterior import Posterior
 from hilnas.predictors.static_features import StaticFeatures
 from hilnas.trial import Trial, TrialStatus
 
@@ -26,13 +27,18 @@ _GROWTH = 1.15
 """Parameters are found anew when there are this many times as many rows."""
 _FIT_ROWS = 300
 """Parameters are found on so many rows at most: the best, and others evenly."""
+_FEW = 100
+"""With fewer rows, parameters are looked for longer: they still change much."""
+_ACTIVE_ROWS = 300
+_FRESH_ROWS = 50
+"""Predictions build on so many rows at most, chosen likewise, and on so many that came since."""
 _FEATURE_ROWS = 40
 """With more measured rows, static features are left out: they cost time and tell nothing new."""
 _SAMPLE = 200
 _HINTS = 8
 """Earlier trials that it takes to learn from them."""
 _TIE = 1e-3
-_LONG = 300
+_LONG = 150
 _SHORT = 150
 """With `_LONG` measured rows or more, so many candidates of the highest mean are looked at closely."""
 _HIGHEST = 1 - 1e-4
@@ -121,7 +127,9 @@ class RewardModel:
         self._rows: list[NDArray[np.int64]] = []
         self._place: dict[bytes, int] = {}
         self._next_fit = 0
-        self._stale = True
+        self._active: list[int] = []
+        self._told = 0
+        self._doubted: set[int] = set()
         self._draws = _stratified_normals(_DRAWS, len(objectives))
 
     def __len__(self) -> int:
@@ -129,8 +137,8 @@ class RewardModel:
 
     @property
     def rows(self) -> Rows:
-        """Return the rows that were measured [N, L]."""
-        return np.array(self._rows)
+        """Return the measured rows [N, L] that the model works with: all, or the best and some of the others."""
+        return np.array([self._rows[i] for i in self._active]).reshape(len(self._active), -1)
 
     def learn(self, row: NDArray[np.int64], trial: Trial) -> None:
         """Take a final trial's figures; measured again, an architecture has their mean, weighted by 1/se²."""
@@ -151,7 +159,7 @@ class RewardModel:
                 quantity.values.append(value)
                 quantity.variances.append(variance)
             return
-        self._stale = True
+        self._doubted.add(known)
         for quantity, figure in zip(self._quantities, figures, strict=True):
             assert figure is not None
             value, variance = quantity.transformed(figure)
@@ -161,38 +169,44 @@ class RewardModel:
     def update(self) -> None:
         """Bring the processes up to date with what was learned."""
         count = len(self._rows)
-        rows = self.rows
         fit = count >= self._next_fit
+        new = sorted(set(range(self._told, count)) | self._doubted)
         if fit:
             self._next_fit = max(count + 1, int(count * _GROWTH))
-        chosen = self._fit_rows() if fit else None
-        if fit and count > _FEATURE_ROWS:
-            self._guessing = False  # by now the choices tell more
+            self._guessing = self._guessing and count <= _FEATURE_ROWS  # later the choices tell more
+        crowded = len(self._active) + len(new) > _ACTIVE_ROWS + _FRESH_ROWS
+        anew = fit or crowded or bool(self._doubted)
+        if fit or crowded:
+            self._active = self._spread(_ACTIVE_ROWS)
+        else:
+            self._active += [i for i in new if i not in self._active]
         for quantity in self._quantities:
-            features = self._features(quantity, rows)
-            values, variances = np.array(quantity.values), np.array(quantity.variances)
-            if chosen is not None:
-                told = features[chosen] if features is not None else None
-                quantity.process.fit(rows[chosen], values[chosen], variances[chosen], told)
-            known = quantity.posterior
-            if known is None or fit or self._stale:
-                quantity.posterior = quantity.process.condition(rows, values, variances, features)
-            elif len(known) < count:
-                new = slice(len(known), count)
-                told = features[new] if features is not None else None
-                quantity.posterior = known.extend(rows[new], values[new], variances[new], told)
-        self._stale = False
+            if fit:
+                iterations = 20 if count < _FEW else 10
+                quantity.process.fit(*self._data(quantity, self._spread(_FIT_ROWS)), iterations=iterations)
+            if anew or quantity.posterior is None:
+                quantity.posterior = quantity.process.condition(*self._data(quantity, self._active))
+            elif new:
+                quantity.posterior = quantity.posterior.extend(*self._data(quantity, new))
+        self._told, self._doubted = count, set()
 
-    def _fit_rows(self) -> NDArray[np.int64]:
+    def _data(self, quantity: _Quantity, lines: Sequence[int]) -> tuple[Rows, Floats, Floats, Floats | None]:
+        """Return rows, values, variances and features [N] of measured lines."""
+        rows = np.array([self._rows[i] for i in lines])
+        values = np.array([quantity.values[i] for i in lines])
+        variances = np.array([quantity.variances[i] for i in lines])
+        return rows, values, variances, self._features(quantity, rows)
+
+    def _spread(self, limit: int) -> list[int]:
+        """Return so many measured lines at most: the best half, and of the others every so many."""
         count = len(self._rows)
-        if count <= _FIT_ROWS:
-            return np.arange(count)
-        order = np.argsort(
-            -self._composed([np.array(q.values)[None] for q in self._quantities])[0], kind="stable"
-        )
-        half = _FIT_ROWS // 2
-        others = order[half:][np.linspace(0, count - half - 1, _FIT_ROWS - half).astype(np.int64)]
-        return np.sort(np.concatenate([order[:half], others]))
+        if count <= limit:
+            return list(range(count))
+        rewards = self._composed([np.array(q.values)[None] for q in self._quantities])[0]
+        order = np.argsort(-rewards, kind="stable")
+        half = limit // 2
+        others = order[half:][np.linspace(0, count - half - 1, limit - half).astype(np.int64)]
+        return sorted([*order[:half].tolist(), *others.tolist()])
 
     def shortlist(self, rows: Rows) -> Rows:
         """Return the rows that are worth a full prediction, which takes long once much is known."""
@@ -241,7 +255,8 @@ class RewardModel:
         """Return the standard error [N] of each measured row's reward, from the errors of its figures."""
         draws = []
         for quantity, z in zip(self._quantities, self._draws.T, strict=True):
-            draws.append(np.array(quantity.values) + np.sqrt(quantity.variances) * z[:, None])
+            _, values, variances, _ = self._data(quantity, self._active)
+            draws.append(values + np.sqrt(variances) * z[:, None])
         return self._belief(draws).sd
 
     def validity(self, rows: Rows) -> Floats | None:
