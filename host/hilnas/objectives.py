@@ -252,7 +252,7 @@ def mean_reward(trials: Sequence[Trial]) -> Figure:
 def pareto_front(objectives: Sequence[Objective], trials: Iterable[Trial]) -> list[Trial]:
     """Return the SCORED trials that no other one beats or equals in all objectives, best accuracy first."""
     scored = [trial for trial in trials if trial.status is TrialStatus.SCORED and trial.score is not None]
-    points = [_losses(objectives, trial) for trial in scored]
+    points = [losses(objectives, trial) for trial in scored]
     front = [
         (point, trial)
         for i, (point, trial) in enumerate(zip(points, scored, strict=True))
@@ -300,9 +300,7 @@ def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) 
     The reference is the worst value seen of each cost, and an accuracy of 0. It grows with the
     record, so compare it within one search only.
     """
-    points = [
-        _losses(objectives, t) for t in trials if t.status is TrialStatus.SCORED and t.score is not None
-    ]
+    points = [losses(objectives, t) for t in trials if t.status is TrialStatus.SCORED and t.score is not None]
     if not points:
         return 0.0
     worst = [
@@ -316,7 +314,8 @@ def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) 
     return hypervolume(scaled, [1.0 + 1e-9] * len(objectives))
 
 
-def _losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
+def losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
+    """Return what a scored trial is to minimise, by objective."""
     assert trial.score is not None
     return tuple(
         -trial.score.values[o.label] if o.maximise else trial.score.values[o.label] for o in objectives

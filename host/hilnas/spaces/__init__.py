@@ -1,5 +1,5 @@
 """Spaces: which architectures there are, and how one becomes a torch module."""
 
-from hilnas.spaces.base import BlockSummary, Decision, Space, SpaceError
+from hilnas.spaces.base import BlockSummary, Decision, Pick, Space, SpaceError, uniform
 
-__all__ = ["BlockSummary", "Decision", "Space", "SpaceError"]
+__all__ = ["BlockSummary", "Decision", "Pick", "Space", "SpaceError", "uniform"]

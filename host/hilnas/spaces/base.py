@@ -6,7 +6,7 @@ that walks `next_decision` meets live decisions alone, and the points can be cou
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -20,6 +20,10 @@ from hilnas.trial import Architecture, Choice
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+Pick = Callable[[Sequence[Choice]], Choice]
+"""Takes one of the choices that are open."""
 
 
 class SpaceError(HilnasError, ValueError):
@@ -143,7 +147,7 @@ class Space(ABC):
 
     def sample(self, generator: np.random.Generator) -> Architecture:
         """Draw each live decision uniformly, in order."""
-        return self._complete({}, generator)
+        return self.complete({}, uniform(generator))
 
     def mutate(self, architecture: Architecture, generator: np.random.Generator) -> Architecture:
         """Change one live decision that has a choice; what comes to life or is no longer open is drawn anew."""
@@ -159,7 +163,7 @@ class Space(ABC):
         name, others = open_[int(generator.integers(len(open_)))]
         kept = dict(architecture.decisions)
         kept[name] = others[int(generator.integers(len(others)))]
-        return self._complete(kept, generator)
+        return self.complete(kept, uniform(generator))
 
     def neighbours(self, architecture: Architecture) -> Iterator[Architecture]:
         """Yield every architecture that differs in one decision, brings no other to life, and is open."""
@@ -194,14 +198,13 @@ class Space(ABC):
 
         return product(children.get((None, None), []))
 
-    def _complete(self, wanted: Mapping[str, Choice], generator: np.random.Generator) -> Architecture:
+    def complete(self, wanted: Mapping[str, Choice], pick: Pick) -> Architecture:
+        """Return the architecture that takes what is `wanted`, where live and open, and what `pick` says elsewhere."""
         chosen: dict[str, Choice] = {}
         while (decision := self.next_decision(chosen)) is not None:
             choices = self.allowed(decision, chosen)
             value = wanted.get(decision.name)
-            if value is None or value not in choices:
-                value = choices[int(generator.integers(len(choices)))]
-            chosen[decision.name] = value
+            chosen[decision.name] = pick(choices) if value is None or value not in choices else value
         return self.architecture(chosen)
 
     def _check_well_formed(self) -> None:
@@ -228,3 +231,8 @@ def _index(choices: tuple[Choice, ...], value: Choice) -> int | None:
         if choice == value and isinstance(choice, bool) == isinstance(value, bool):
             return index
     return None
+
+
+def uniform(generator: np.random.Generator) -> Pick:
+    """Return a pick that draws uniformly."""
+    return lambda choices: choices[int(generator.integers(len(choices)))]

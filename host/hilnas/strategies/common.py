@@ -1,16 +1,16 @@
-"""What strategies share: fitness and losses of trials, walks through a space, and never proposing twice."""
+"""What strategies share: fitness of trials, walks through a space, and never proposing twice."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
-from hilnas.objectives import Objective
-from hilnas.spaces import Space
+from hilnas.objectives import Objective, losses
+from hilnas.spaces import Pick, Space
 from hilnas.trial import Architecture, Choice, Trial, TrialStatus
-
-Pick = Callable[[Sequence[Choice]], Choice]
-"""Takes one of the choices that are open."""
 
 _ATTEMPTS = 100
 """Mutations, then draws, before the first new architecture in order is taken."""
@@ -23,33 +23,17 @@ def fitness(trial: Trial) -> float | None:
     return trial.score.reward if trial.score is not None else None
 
 
-def losses(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
-    """Return what a scored trial is to minimise, by objective; of a single objective the negative reward."""
+def to_minimise(objectives: Sequence[Objective], trial: Trial) -> tuple[float, ...]:
+    """Return a scored trial's losses; of a single objective the negative reward."""
+    if len(objectives) > 1:
+        return losses(objectives, trial)
     assert trial.score is not None
-    if len(objectives) < 2:
-        return (-trial.score.reward,)
-    values = trial.score.values
-    return tuple(-values[o.label] if o.maximise else values[o.label] for o in objectives)
+    return (-trial.score.reward,)
 
 
 def random_state(generator: np.random.Generator) -> str:
     """Return the generator's state as text, for `Proposal.random_state`."""
     return json.dumps(generator.bit_generator.state)
-
-
-def uniform(generator: np.random.Generator) -> Pick:
-    """Return a pick that draws uniformly."""
-    return lambda choices: choices[int(generator.integers(len(choices)))]
-
-
-def complete(space: Space, wanted: Mapping[str, Choice], pick: Pick) -> Architecture:
-    """Return the architecture that takes what is `wanted`, live and open, and what `pick` says elsewhere."""
-    chosen: dict[str, Choice] = {}
-    while (decision := space.next_decision(chosen)) is not None:
-        choices = space.allowed(decision, chosen)
-        value = wanted.get(decision.name)
-        chosen[decision.name] = pick(choices) if value is None or value not in choices else value
-    return space.architecture(chosen)
 
 
 def single_changes(
@@ -66,7 +50,7 @@ def single_changes(
     for name, value in architecture.decisions:
         for other in space.allowed(decisions[name], before):
             if other != value:
-                yield name, other, complete(space, {**kept, name: other}, pick)
+                yield name, other, space.complete({**kept, name: other}, pick)
         before[name] = value
 
 
@@ -120,3 +104,23 @@ class Novelty:
         for _ in range(_ATTEMPTS):
             yield self.space.sample(self.generator)
         yield from architectures(self.space)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep every sum in one order: sums over several threads differ in their last bits, and so would proposals."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with _pools().limit(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    """Return the thread pools of this process' numerical libraries: finding them takes long."""
+    return ThreadpoolController()

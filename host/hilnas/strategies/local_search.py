@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from hilnas.options import Options
+from hilnas.spaces import uniform
 from hilnas.strategies.base import Problem, Strategy
-from hilnas.strategies.common import Novelty, fitness, neighbourhood, random_state, uniform
+from hilnas.strategies.common import Novelty, fitness, neighbourhood, random_state
 from hilnas.trial import Architecture, Proposal, Trial
 
 

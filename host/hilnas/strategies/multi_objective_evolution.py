@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import Field
 
 from hilnas.options import Options
+from hilnas.spaces import uniform
 from hilnas.strategies.base import Problem, Strategy
-from hilnas.strategies.common import Novelty, complete, losses, random_state, uniform
+from hilnas.strategies.common import Novelty, random_state, to_minimise
 from hilnas.strategies.nondominated import crowded_order
 from hilnas.trial import Architecture, Choice, Proposal, Trial, TrialStatus
 
@@ -72,14 +73,14 @@ class MultiObjectiveEvolution(Strategy):
             inherits = self.generator.random() >= rate
             if genes and inherits:
                 wanted[decision.name] = genes[int(self.generator.integers(len(genes)))]
-        return complete(self.space, wanted, uniform(self.generator))
+        return self.space.complete(wanted, uniform(self.generator))
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Let scored trials into the population; the most dominated and crowded ones leave it."""
         for trial in trials:
             if trial.status is not TrialStatus.SCORED:
                 continue
-            members = [*self.population, (losses(self.objectives, trial), trial.architecture)]
+            members = [*self.population, (to_minimise(self.objectives, trial), trial.architecture)]
             order = crowded_order(np.array([member[0] for member in members]))
             self.population = [members[int(place)] for place in order][: self.options.population]
         self.version += 1

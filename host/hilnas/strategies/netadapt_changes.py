@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hilnas.options import OptionsError
 from hilnas.spaces import Decision, Space, SpaceError
-from hilnas.strategies.common import complete, single_changes
+from hilnas.strategies.common import single_changes
 from hilnas.trial import Architecture, Choice
 
 Changes = list[tuple[Choice, Architecture]]
@@ -22,7 +22,7 @@ def largest(choices: Sequence[Choice]) -> Choice:
 def seed_architecture(space: Space, asked: str | Mapping[str, Choice] | None) -> Architecture:
     """Return the architecture of decisions or of a JSON file of them; the largest choices where they say nothing."""
     decisions = dict(_read(asked) if isinstance(asked, str) else asked or {})
-    filled = {**dict(complete(space, decisions, largest).decisions), **decisions}
+    filled = {**dict(space.complete(decisions, largest).decisions), **decisions}
     try:
         return space.architecture(filled)
     except SpaceError as error:

@@ -1,7 +1,6 @@
 """`tpe`, `gp`, `nsga2`: Optuna's samplers, asked and told."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ from pydantic import Field
 
 from hilnas import options
 from hilnas.strategies.base import Problem, Strategy
-from hilnas.strategies.common import Novelty, losses
+from hilnas.strategies.common import Novelty, one_thread, to_minimise
 from hilnas.strategies.optuna_study import Dead, SpaceStudy, quiet
 from hilnas.trial import Proposal, Trial, TrialStatus
 
@@ -77,7 +76,7 @@ class OptunaStrategy(Strategy):
         """Tell losses; INVALID ones are worse than the worst so far, FAILED ones say nothing."""
         for trial in trials:
             if trial.status is TrialStatus.SCORED:
-                self._known.append(losses(self.objectives, trial))
+                self._known.append(to_minimise(self.objectives, trial))
                 self.study.tell(trial.architecture, self._known[-1])
             elif trial.status is TrialStatus.INVALID:
                 self._refused.append(trial)
@@ -132,7 +131,7 @@ class Gp(OptunaStrategy):
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:
         """Ask on one thread: sums over several differ in their last bits."""
-        with _one_thread():
+        with one_thread():
             return super().propose(pending)
 
 
@@ -151,17 +150,3 @@ class Nsga2(OptunaStrategy):
                 seed=seed, population_size=options.population, crossover_prob=options.crossover
             )
         super().__init__(problem, sampler, seed, front=options.aim == "front")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -16,9 +16,9 @@ from hilnas.options import Options
 from hilnas.predictors.base import Floats
 from hilnas.predictors.encodings import Encoder, one_hot
 from hilnas.predictors.ridge import BayesianRidge
-from hilnas.spaces import Space
+from hilnas.spaces import Space, uniform
 from hilnas.strategies.base import Problem, Strategy
-from hilnas.strategies.common import Novelty, complete, fitness, random_state, uniform
+from hilnas.strategies.common import Novelty, fitness, random_state
 from hilnas.trial import Architecture, Choice, Proposal, Trial
 
 _LEAST = 8
@@ -48,7 +48,7 @@ class Progressive(Strategy):
         """Index of the level that is being measured; beyond the last: refinement."""
         self.rewards: dict[Architecture, float] = {}
         self.version = 0
-        self._simplest = complete(problem.space, {}, _first)
+        self._simplest = problem.space.complete({}, _first)
         self._encoder = Encoder(problem.space)
         self._rows: dict[Architecture, NDArray[np.int64]] = {}
         """Of this level's candidates and what is measured: they are ranked anew with every result."""
@@ -114,9 +114,9 @@ class Progressive(Strategy):
         kept = {name: value for name, value in parent.decisions if name not in level}
         if len(level) > 1:
             draw = uniform(self.generator)
-            return (complete(self.space, kept, draw) for _ in range(self.options.expansions))
+            return (self.space.complete(kept, draw) for _ in range(self.options.expansions))
         choices = next(d.choices for d in self.space.decisions if d.name == level[0])
-        return (complete(self.space, {**kept, level[0]: choice}, _first) for choice in choices)
+        return (self.space.complete({**kept, level[0]: choice}, _first) for choice in choices)
 
     def _new(self, candidates: Iterable[Architecture]) -> list[Architecture]:
         return [a for a in dict.fromkeys(candidates) if a not in self._novelty]

@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hilnas.spaces import uniform
 from hilnas.strategies import Problem
 from hilnas.strategies.common import (
     Novelty,
     architectures,
-    complete,
     fitness,
-    losses,
     neighbourhood,
     single_changes,
-    uniform,
+    to_minimise,
 )
 from hilnas.strategies.evolution import Evolution
 from hilnas.strategies.generative import Generative
@@ -81,8 +80,8 @@ def test_fitness_puts_invalid_below_all_and_knows_nothing_of_failures():
 def test_losses_are_minimised():
     trial = measured(scored(0, next(architectures(NETS)), 0.0))
     values = trial.score.values
-    assert losses(BOTH, trial) == (-values["accuracy"], values["latency@board"])
-    assert losses((ACCURACY,), trial) == (-trial.score.reward,)
+    assert to_minimise(BOTH, trial) == (-values["accuracy"], values["latency@board"])
+    assert to_minimise((ACCURACY,), trial) == (-trial.score.reward,)
 
 
 def test_all_architectures_are_listed_once():
@@ -91,14 +90,12 @@ def test_all_architectures_are_listed_once():
 
 
 def test_completion_keeps_what_is_wanted_and_open():
-    architecture = complete(
-        NARROW, {"width": 32, "depth": 3, "block2.kernel": 7}, lambda choices: choices[-1]
-    )
+    architecture = NARROW.complete({"width": 32, "depth": 3, "block2.kernel": 7}, lambda choices: choices[-1])
     assert (architecture["width"], architecture["depth"], architecture["block2.kernel"]) == (32, 2, 7)
 
 
 def test_single_changes_reach_deeper_nets_too():
-    start = complete(NETS, {}, lambda choices: choices[0])
+    start = NETS.complete({}, lambda choices: choices[0])
     changes = list(single_changes(NETS, start, lambda choices: choices[0]))
     assert {(name, value) for name, value, _ in changes} == {
         ("width", 16), ("width", 32), ("depth", 2), ("depth", 3), ("block1.kernel", 5), ("block1.kernel", 7),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from hilnas.objectives import hypervolume, pareto_front
 from hilnas.strategies import Problem
-from hilnas.strategies.common import architectures, losses
+from hilnas.strategies.common import architectures, to_minimise
 from hilnas.strategies.multi_objective_evolution import (
     MultiObjectiveEvolution,
     MultiObjectiveEvolutionOptions,
@@ -100,7 +100,7 @@ def test_its_front_beats_that_of_random():
         found = 0.0
         for seed in range(3):
             _, trials = search(kind, problem, 80, measured, seed, **options)
-            found += hypervolume([losses(BOTH, trial) for trial in trials], (0.0, 50.0))
+            found += hypervolume([to_minimise(BOTH, trial) for trial in trials], (0.0, 50.0))
         return found
 
     assert volume(MultiObjectiveEvolution, population=20) > volume(Random)

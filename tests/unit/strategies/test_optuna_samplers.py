@@ -10,7 +10,7 @@ from hilnas.objectives import hypervolume
 from hilnas.options import OptionsError, parse_options
 from hilnas.spaces import Decision
 from hilnas.strategies import Problem
-from hilnas.strategies.common import losses
+from hilnas.strategies.common import to_minimise
 from hilnas.strategies.optuna_samplers import Gp, GpOptions, Nsga2, Nsga2Options, Tpe, TpeOptions
 from hilnas.strategies.optuna_study import nearest_allowed
 from hilnas.strategies.random import Random
@@ -93,7 +93,7 @@ def test_optuna_knows_what_was_proposed(kind):
             assert all(parameters[d.name] == d.choices[0] for d in NARROW.decisions if d.name not in made)
     for parameters, trial in zip(complete, trials, strict=False):
         entry = next(t for t in told(strategy, COMPLETE) if dict(t.params) == parameters)
-        assert entry.values == pytest.approx(losses(strategy.objectives, trial))
+        assert entry.values == pytest.approx(to_minimise(strategy.objectives, trial))
 
 
 def test_an_allowed_choice_near_the_suggested_one_is_taken():
@@ -135,7 +135,7 @@ def test_nsga2_aims_at_the_front_or_at_the_reward():
     _, drawn = search(Random, problem, 100, measured)
 
     def volume(found):
-        return hypervolume([losses(BOTH, trial) for trial in found[-50:]], (0.0, 50.0))
+        return hypervolume([to_minimise(BOTH, trial) for trial in found[-50:]], (0.0, 50.0))
 
     assert volume(trials) > volume(drawn)
 

@@ -7,12 +7,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import ndtr
-from threadpoolctl import ThreadpoolController
 
 from hilnas.objectives import Objective, best_trials
 from hilnas.predictors.encodings import Encoder, Rows
 from hilnas.strategies.base import Problem, Strategy
-from hilnas.strategies.common import Novelty, fitness, random_state
+from hilnas.strategies.common import Novelty, fitness, one_thread, random_state
 from hilnas.strategies.rl.candidates import candidates_of, unique
 from hilnas.strategies.rl.learner import GradientOptions, Learner
 from hilnas.strategies.rl.policy import Draw, Policy
@@ -83,16 +82,15 @@ class Controller(Strategy):
         self._repeats: dict[bytes, int] = {}
         self._predicted: dict[tuple[Architecture, int], float] = {}
         self._outcomes: list[tuple[float, float]] = []
-        self._threads = ThreadpoolController()
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:
         """Propose the most promising candidate, or what was measured before and is in doubt."""
-        with self._threads.limit(limits=1, user_api="blas"):  # one order of every sum
+        with one_thread():
             return self._propose(pending)
 
     def observe(self, trials: Sequence[Trial]) -> None:
         """Learn from trials: the model, and then the policy."""
-        with self._threads.limit(limits=1, user_api="blas"):
+        with one_thread():
             self._observe(trials)
 
     def rank(self, trials: Sequence[Trial]) -> list[Trial]:
@@ -101,7 +99,7 @@ class Controller(Strategy):
         if len(firsts) < 3 or all(t.score is not None and t.score.reward_se <= 0 for t in firsts):
             return firsts
         model = RewardModel(self._encoder, _modelled(self._problem))
-        with self._threads.limit(limits=1, user_api="blas"):
+        with one_thread():
             for trial in sorted(trials, key=lambda trial: trial.number):
                 model.learn(self._encoder.encode([trial.architecture])[0], trial)
             model.update()
