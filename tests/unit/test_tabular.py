@@ -259,6 +259,26 @@ def test_the_command_prints_what_scripts_want(npz, tmp_path):
     assert "Regret" in plain.output
 
 
+def test_what_cannot_be_written_or_aimed_at_is_said_before_anything_runs(npz):
+    arguments = ["bench", "strategies", "--table", str(npz), "--accuracy", "acc", "--cost", "ms"]
+    for wrong, words in (
+        (["--plot", "/nowhere/x.svg"], "no folder /nowhere"),
+        (["--target", "-3"], "target"),
+    ):
+        failed = CliRunner().invoke(app, [*arguments, "--seeds", "1000", *wrong])
+        assert isinstance(failed.exception, OptionsError)
+        assert words in str(failed.exception)
+
+
+def test_where_all_is_equal_there_is_no_rank_correlation(tmp_path, recwarn):
+    path = tmp_path / "same.npz"
+    np.savez(path, arch=ROWS, acc=np.full(len(ROWS), 0.5))
+    results = run_contest(contest_of(path, ()), [Entrant("rl", "rl")], [12], [0], FarmConditions(), workers=1)
+    assert results.seeds[0].rank_correlation is None
+    assert results.regrets("rl", 12).tolist() == [0.0]
+    assert not [warning for warning in recwarn if "onstant" in str(warning.message)]
+
+
 def test_a_sparse_table_is_searched_by_all(sparse_csv):
     contest = contest_of(sparse_csv)
     names = [

@@ -62,7 +62,7 @@ def make_contest(
 
 
 def _objective(settings: dict[str, Any]) -> Objective:
-    return parse_options(Objective, {k: v for k, v in settings.items() if v is not None}, "bench")
+    return parse_options(Objective, {k: v for k, v in settings.items() if v is not None}, "")
 
 
 def parse_strategies(text: str) -> list[Entrant]:
@@ -139,6 +139,10 @@ def bench_command(
     as_json: bool,
 ) -> None:
     """Run the contest and print what came of it."""
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise OptionsError(
+            f"--plot {plot}: there is no folder {plot.absolute().parent}; make it, or choose another"
+        )
     errors = Console(stderr=True)
     table = contest.table
     errors.print(

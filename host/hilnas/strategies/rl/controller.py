@@ -112,10 +112,10 @@ class Controller(Strategy):
         """Return the rank correlation of rewards predicted before measuring with those measured."""
         if len(self._outcomes) < 5:
             return {}
-        from scipy.stats import spearmanr
+        from hilnas.predictors.base import rank_correlation
 
         predicted, measured = zip(*self._outcomes, strict=True)
-        correlation = float(spearmanr(predicted, measured).statistic)
+        correlation = rank_correlation(predicted, measured).spearman
         return {} if np.isnan(correlation) else {"rank_correlation": correlation}
 
     def _propose(self, pending: Sequence[Trial]) -> Proposal:
