@@ -19,18 +19,18 @@ EARLY_TO_LATE = [
     EventKind.SESSION_STARTED,
     EventKind.PROPOSED,
     EventKind.EXPORTED,
+    EventKind.INVALID,
     EventKind.MEASURED,
     EventKind.ESTIMATED,
     EventKind.SCORED,
     EventKind.FAILED,
-    EventKind.INVALID,
     EventKind.OBSERVED,
     EventKind.WINNER_TRAINED,
     EventKind.WINNER_MEASURED,
     EventKind.SEARCH_FINISHED,
     EventKind.SESSION_ENDED,
 ]
-"""In this order each kind still lies ahead when its turn to be killed at comes."""
+"""In this order each kind still lies ahead when its turn to be killed at comes: INVALID trials are among the first."""
 
 
 @pytest.fixture(scope="module")
