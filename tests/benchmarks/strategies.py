@@ -1,6 +1,6 @@
 """Strategies on tables of known architectures: regret, targets, parallel devices, noise, time, ingredients.
 
-    python -m tests.benchmarks.strategies --tables FOLDER [--seeds 100] [--only regret parallel …]
+    python -m tests.benchmarks.strategies --tables FOLDER [--seeds 100] [--only soft parallel …]
 
 FOLDER holds nb201_public.npz (NAS-Bench-201) and nasbench_macro_cifar10.npz (NAS-Bench-Macro).
 """
@@ -22,7 +22,7 @@ from hilnas.testing.outcomes import concluded
 from hilnas.testing.strategies import conduct
 from hilnas.testing.virtual import FarmConditions
 
-PEERS = "random,evolution,tpe,nsga2:aim=reward,local-search,generative"
+PEERS = "random,evolution,multi-objective-evolution,local-search,tpe,nsga2:aim=reward,progressive,generative,netadapt"
 BUDGETS = (50, 100, 200)
 ABLATION = (
     "rl:model=false:gradient=reinforce,rl:model=false:gradient=ppo,rl:local=0:imagine=false:corrections=false,"
@@ -75,12 +75,24 @@ def compare(
     return results
 
 
-def regret(tables: Path, seeds: Sequence[int]) -> None:
-    names = f"rl,{PEERS}"
-    compare("NAS-Bench-201: int8 accuracy x latency on a Pi 4, soft, w = -0.07", nb201(tables), names, seeds)
-    compare("NAS-Bench-Macro: accuracy alone", macro(tables), names, seeds)
+def soft(tables: Path, seeds: Sequence[int]) -> None:
+    title = "NAS-Bench-201: int8 accuracy x latency on a Pi 4, soft, w = -0.07"
+    compare(title, nb201(tables), f"rl,{PEERS}", seeds)
+
+
+def accuracy(tables: Path, seeds: Sequence[int]) -> None:
+    compare("NAS-Bench-Macro: accuracy alone", macro(tables), f"rl,{PEERS}", seeds)
+
+
+def constrained(tables: Path, seeds: Sequence[int]) -> None:
     for form in ("hard", "absolute"):
-        compare(f"NAS-Bench-201: {form}, target 10 ms", nb201(tables, form, 10.0), names, seeds)
+        compare(f"NAS-Bench-201: {form}, target 10 ms", nb201(tables, form, 10.0), f"rl,{PEERS}", seeds)
+
+
+def gaussian(tables: Path, seeds: Sequence[int]) -> None:
+    """`gp` takes most of a second a proposal: few seeds, beside `rl` on the same ones."""
+    compare("NAS-Bench-201 soft, gp", nb201(tables), "rl,gp", seeds)
+    compare("NAS-Bench-Macro, gp", macro(tables), "rl,gp", seeds)
 
 
 def targets(tables: Path, seeds: Sequence[int]) -> None:
@@ -162,7 +174,10 @@ def seconds(tables: Path, seeds: Sequence[int]) -> None:
 
 
 PARTS: dict[str, Callable[[Path, Sequence[int]], None]] = {
-    "regret": regret,
+    "soft": soft,
+    "accuracy": accuracy,
+    "constrained": constrained,
+    "gaussian": gaussian,
     "targets": targets,
     "parallel": parallel,
     "noise": noise,
