@@ -33,7 +33,8 @@ class SearchOptions(Options):
     """Trials under way at once, at most."""
     group: int = Field(4, ge=1)
     """Trials that the strategy observes at a time, in the order of proposal."""
-
+    warm_start: tuple[str, ...] = ()
+    """Results folders of earlier searches of the same space, to learn from before the first trial."""
     patience: float = Field(3.0, gt=1)
     """A trial that takes this many times as long as the median one is overdue: it is not waited for."""
 

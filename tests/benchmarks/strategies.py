@@ -20,7 +20,9 @@ from hilnas.strategies.rl import Controller, ControllerOptions
 from hilnas.testing.bench import Contest, Results, run_contest
 from hilnas.testing.outcomes import concluded
 from hilnas.testing.strategies import conduct
-from hilnas.testing.virtual import FarmConditions
+from hilnas.testing.tabular import TableSpace
+from hilnas.testing.virtual import FarmConditions, VirtualFarm
+from hilnas.trial import Architecture, Trial
 
 PEERS = "random,evolution,multi-objective-evolution,local-search,tpe,nsga2:aim=reward,progressive,generative,netadapt"
 BUDGETS = (50, 100, 200)
@@ -93,6 +95,67 @@ def gaussian(tables: Path, seeds: Sequence[int]) -> None:
     """`gp` takes most of a second a proposal: few seeds, beside `rl` on the same ones."""
     compare("NAS-Bench-201 soft, gp", nb201(tables), "rl,gp", seeds)
     compare("NAS-Bench-Macro, gp", macro(tables), "rl,gp", seeds)
+
+
+def front(tables: Path, seeds: Sequence[int]) -> None:
+    """Share of the known front's hypervolume: nets by accuracy and latency, and by accuracy and MACs."""
+    names = "rl:aim=front,rl,nsga2,nsga2:population=20,multi-objective-evolution,multi-objective-evolution:population=20,random"
+    path = tables / "nasbench_macro_cifar10.npz"
+    flops = make_contest(path, "mean_acc", ["flops"], [], "mnasnet", None, None, None, None)
+    for title, contest in (("NAS-Bench-201, int8, Pi 4", nb201(tables)), ("NAS-Bench-Macro, FLOPs", flops)):
+        results = run_contest(contest, parse_strategies(names), BUDGETS, seeds, FarmConditions())
+        print(f"\nHypervolume, % of the known front's: {title}\n")
+        print("| strategy | " + " | ".join(f"after {b}" for b in BUDGETS) + " |\n|---|---|---|---|")
+        for name in names.split(","):
+            volumes = [results.volumes(name, budget) for budget in BUDGETS]
+            cells = [f"{v.mean():.2f} ± {v.std(ddof=1) / len(v) ** 0.5:.2f}" for v in volumes]
+            print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
+
+
+def head_start(tables: Path, seeds: Sequence[int]) -> None:
+    """What static features bring, and what 100 trials of a search for another device bring."""
+    path = tables / "nasbench_macro_cifar10.npz"
+    for features in ((), ("flops", "params")):
+        contest = make_contest(path, "mean_acc", [], [], "mnasnet", None, None, None, None, features)
+        title = f"NAS-Bench-Macro, static features: {', '.join(features) or 'none'}"
+        compare(title, contest, "rl", seeds, (10, 25, 50))
+    here = nb201(tables)
+    there = make_contest(
+        here.table.path, "acc_cifar10_fp32", ["lat_ms_pixel3"], [], "mnasnet", None, None, None, None
+    )
+    print("\nNAS-Bench-201, int8 on a Pi 4, after 100 trials of float32 on a Pixel 3\n")
+    print("| start | after 10 | after 25 | after 50 |\n|---|---|---|---|")
+    for warm in (False, True):
+        curves = np.array([_curve(here, there if warm else None, seed) for seed in seeds])
+        cells = [
+            f"{curves[:, b - 1].mean():.3f} ± {curves[:, b - 1].std(ddof=1) / len(curves) ** 0.5:.3f}"
+            for b in (10, 25, 50)
+        ]
+        print(f"| {'warm' if warm else 'cold'} | {' | '.join(cells)} |", flush=True)
+
+
+def _curve(here: Contest, there: Contest | None, seed: int) -> np.ndarray:
+    """Return the regret in % of the best so far, after each of 50 trials."""
+    earlier: tuple[Trial, ...] = ()
+    if there is not None:
+        earlier = tuple(_search(there, Problem(TableSpace(there.table), there.objectives), 100, 1000 + seed))
+    space = TableSpace(here.table)
+    trials = _search(here, Problem(space, here.objectives, earlier), 50, seed)
+    rewards = here.rewards[[space.row(trial.architecture) for trial in trials]]
+    best = here.rewards.max()
+    return 100 * (best - np.maximum.accumulate(rewards)) / best
+
+
+def _search(contest: Contest, problem: Problem, count: int, seed: int) -> list[Trial]:
+    space = problem.space
+    assert isinstance(space, TableSpace)
+
+    def truth(architecture: Architecture) -> dict[str, float]:
+        row = space.row(architecture)
+        return {label: float(column[row]) for label, column in contest.values.items()}
+
+    strategy = Controller(problem, ControllerOptions(), seed)
+    return VirtualFarm(strategy, contest.objectives, truth, FarmConditions(), seed).run(count).trials
 
 
 def targets(tables: Path, seeds: Sequence[int]) -> None:
@@ -178,6 +241,8 @@ PARTS: dict[str, Callable[[Path, Sequence[int]], None]] = {
     "accuracy": accuracy,
     "constrained": constrained,
     "gaussian": gaussian,
+    "front": front,
+    "head-start": head_start,
     "targets": targets,
     "parallel": parallel,
     "noise": noise,

@@ -41,6 +41,12 @@ class TestRl(StrategyContract):
         return lambda problem, seed: Controller(problem, ControllerOptions(), seed)
 
 
+class TestRlFront(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Controller(problem, ControllerOptions(aim="front"), seed)
+
+
 class TestEvolution(StrategyContract):
     @pytest.fixture
     def strategy(self):

@@ -12,10 +12,20 @@ ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
 
-def recipe(calls, trials=20, **estimator):
-    """A search of seconds whose results do not depend on any clock: INVALID and FAILED trials included."""
+def recipe(calls, trials=20, earlier=(), **estimator):
+    """A search of seconds whose results do not depend on any clock: INVALID and FAILED trials included.
+
+    It begins with what searches in the folders `earlier` have learned.
+    """
     return {
-        "search": {"name": "small", "seed": 3, "trials": trials, "in_flight": 6, "group": 3},
+        "search": {
+            "name": "small",
+            "seed": 3,
+            "trials": trials,
+            "in_flight": 6,
+            "group": 3,
+            "warm_start": earlier,
+        },
         "task": {"name": "digits", "size": 16},
         "space": {
             "name": "mbconv",

@@ -17,6 +17,7 @@ DEADLY = 4
 EARLY_TO_LATE = [
     EventKind.SEARCH_STARTED,
     EventKind.SESSION_STARTED,
+    EventKind.EARLIER,
     EventKind.PROPOSED,
     EventKind.EXPORTED,
     EventKind.INVALID,
@@ -34,10 +35,20 @@ EARLY_TO_LATE = [
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def earlier(tmp_path_factory):
+    """A search to learn from, ended before its winner."""
+    folder = tmp_path_factory.mktemp("earlier")
+    data = recipe(folder / "calls", trials=9)
+    code, _, err = finish(start(folder / "run", {**data, "final": {"top": 0}}))
+    assert code == 0, err
+    return [str(folder / "run")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, earlier):
     """The same search, left alone."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, _, err = finish(start(folder / "run", recipe(folder / "calls", deadly=DEADLY)))
+    code, _, err = finish(start(folder / "run", recipe(folder / "calls", earlier=earlier, deadly=DEADLY)))
     assert code == 0, err
     return folder / "run"
 
@@ -46,9 +57,9 @@ def test_the_search_has_every_kind_of_event(undisturbed):
     assert {event.kind for event in events(undisturbed)} == set(EventKind)
 
 
-def test_killed_at_every_kind_of_event(undisturbed, tmp_path):
+def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
     folder, calls = tmp_path / "run", tmp_path / "calls"
-    data = recipe(calls, deadly=DEADLY)
+    data = recipe(calls, earlier=earlier, deadly=DEADLY)
     assert set(EARLY_TO_LATE) == set(EventKind)
     for kind in EARLY_TO_LATE:
         for phase in ("before", "after"):
@@ -95,8 +106,9 @@ def _done(folder):
     # A candidate whose worker dies twice is blamed, so the device's workers are killed once.
     [("hilnas_agent", 3), ("hilnas.executors.local_worker", 3), ("hilnas_agent.worker", 1)],
 )
-def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, times, undisturbed, tmp_path):
-    process = start(tmp_path / "run", recipe(tmp_path / "calls", deadly=DEADLY, seconds=0.2))
+def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, times, undisturbed, earlier, tmp_path):
+    data = recipe(tmp_path / "calls", earlier=earlier, deadly=DEADLY, seconds=0.2)
+    process = start(tmp_path / "run", data)
     kills = 0
     for line in process.stdout:
         if line.startswith(("exported", "measured")) and kills < times:
@@ -133,7 +145,7 @@ def test_nothing_is_left_running_after_a_kill(tmp_path):
     assert alive == []
 
 
-def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, tmp_path):
+def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, earlier, tmp_path):
     import os
     import subprocess
     import sys
@@ -141,7 +153,8 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, tmp_path):
     from tests.integration.searches import ROOT
 
     folder = tmp_path / "run"
-    (tmp_path / "recipe.toml").write_text(_toml(recipe(tmp_path / "calls", deadly=DEADLY, seconds=0.3)))
+    data = recipe(tmp_path / "calls", earlier=earlier, deadly=DEADLY, seconds=0.3)
+    (tmp_path / "recipe.toml").write_text(_toml(data))
     command = [sys.executable, "-m", "hilnas", "run", str(tmp_path / "recipe.toml"), "--out", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(

@@ -249,6 +249,7 @@ def test_the_command_prints_what_scripts_want(npz, tmp_path):
     assert {row["strategy"] for row in found["results"]} == {"random", "evolution:population=5:tournament=2"}
     keys = {"regret_percent_mean", "regret_percent_se", "regret_percent_median", "regret_percent_p90"}
     keys |= {"strategy", "budget", "optimum_share", "top10_share", "seconds_per_proposal"}
+    keys |= {"hypervolume_percent_mean", "hypervolume_percent_se"}
     assert keys <= set(found["results"][0])
     best = found["best"]["random"]
     assert ROWS[best["index"]].tolist() == best["arch"]
@@ -257,6 +258,24 @@ def test_the_command_prints_what_scripts_want(npz, tmp_path):
     assert plot.read_text().startswith("<svg")
     plain = CliRunner().invoke(app, [*arguments, "--workers", "1"])
     assert "Regret" in plain.output
+
+
+def test_the_whole_table_has_the_whole_front(npz):
+    contest = contest_of(npz)
+    entrants = [Entrant("random", "random")]
+    results = run_contest(
+        contest, entrants, [5, 20, len(ROWS)], range(3), FarmConditions(failure_share=0.0), workers=1
+    )
+    few, more, all_ = (results.volumes("random", budget).mean() for budget in results.budgets)
+    assert 0 < few < more < all_ == pytest.approx(100)
+    volume = contest.volume([0, 1])
+    accuracy, cost = accuracy_of(ROWS), cost_of(ROWS)
+    sides = [
+        ((a - accuracy.min()) / np.ptp(accuracy), (cost.max() - c) / np.ptp(cost))
+        for a, c in zip(accuracy[:2], cost[:2], strict=True)
+    ]
+    union = sum(a * c for a, c in sides) - min(a for a, _ in sides) * min(c for _, c in sides)
+    assert volume == pytest.approx(union)
 
 
 def test_what_cannot_be_written_or_aimed_at_is_said_before_anything_runs(npz):

@@ -195,6 +195,7 @@ def _print(results: Results) -> None:
         "p90",
         "optimum",
         "top 10",
+        "front %",
         "ms/proposal",
         title="Regret, % of the optimum",
     )
@@ -210,6 +211,7 @@ def _print(results: Results) -> None:
             f"{row['regret_percent_p90']:.3f}",
             f"{row['optimum_share']:.0%}",
             f"{row['top10_share']:.0%}",
+            f"{row['hypervolume_percent_mean']:.2f}" if "hypervolume_percent_mean" in row else "",
             f"{1000 * row['seconds_per_proposal']:.1f}",
             end_section=row["budget"] == max(results.budgets),
         )

@@ -21,11 +21,13 @@ from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe, check_recipe
 from hilnas.report.results import write_results
 from hilnas.search.context import SearchContext
+from hilnas.search.earlier import read_earlier
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.setup import SearchError, Setup, make_setup, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
+from hilnas.store.codec import dump
 from hilnas.store.lock import exclusive
 from hilnas.versions import versions
 
@@ -82,6 +84,10 @@ async def run_search(
             run.farm = farm
             setup = run.setup = make_setup(recipe, task, devices)
             _same_world(history, setup, folder)
+            earlier = None
+            if recipe.search.warm_start and history.earlier is None:
+                run.phase = "reading earlier searches"
+                earlier = read_earlier(recipe.search.warm_start, setup.space)
             record = record or open_record()
             search = search or record.start_search(
                 recipe.search.name, recipe.search.seed, _recipe_data(recipe), versions()
@@ -94,6 +100,10 @@ async def run_search(
                 "versions": versions(),
             }
             record.append(search.id, EventKind.SESSION_STARTED, key=session, payload=facts)
+            if earlier is not None:  # copied, so that the search goes on the same whatever becomes of them
+                record.append(
+                    search.id, EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]}
+                )
             try:
                 context = SearchContext(setup, search.id, record, history, models, weights, farm, executor)
                 loop = run.loop = SearchLoop(context)
@@ -166,7 +176,7 @@ def _same_search(recorded: Recipe, wanted: Recipe, folder: Path) -> None:
                 f"[{section}] is not what the search in {folder} began with: take that change back, "
                 "or start anew with another --out"
             )
-    for key in ("seed", "in_flight", "group"):
+    for key in ("seed", "in_flight", "group", "warm_start"):
         before, after = getattr(recorded.search, key), getattr(wanted.search, key)
         if before != after:
             raise OptionsError(

@@ -98,6 +98,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         "front": [trial.number for trial in front],
         "hypervolume": front_hypervolume(objectives, history.trials),
         "strategy": dict(history.diagnostics),
+        "earlier_trials": len(history.earlier or ()),
         "warnings": warnings(history, classes_of_task),
         "wall_s": wall_s,
         "device_busy_fraction": _busy_fraction(history, wall_s, len(devices)),

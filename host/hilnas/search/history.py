@@ -51,6 +51,8 @@ class History:
     """A search as its events tell it."""
 
     trials: list[Trial] = field(default_factory=list)
+    earlier: tuple[Trial, ...] | None = None
+    """Trials of other searches that this one began with; None while it has not asked for any."""
     observations: list[tuple[int, list[int]]] = field(default_factory=list)
     """(Trials proposed before, numbers of the trials) of each group that the strategy learned from, in order."""
     diagnostics: dict[str, float] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class History:
             case EventKind.SESSION_STARTED:
                 self.sessions.append(_session(event))
                 self.finished = False
+            case EventKind.EARLIER:
+                self.earlier = tuple(load(Trial, trial) for trial in payload["trials"])
             case EventKind.PROPOSED:
                 self.trials.append(Trial(event.trial, load(Proposal, payload)))
             case EventKind.OBSERVED:

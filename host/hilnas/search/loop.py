@@ -31,7 +31,7 @@ class SearchLoop:
         self._options = context.setup.recipe.search
         self.history = history = context.history
         self.lifecycle = Lifecycle(context)
-        self.strategy = context.setup.new_strategy()
+        self.strategy = context.setup.new_strategy(history.earlier or ())
         self._window = Window(self._options.in_flight, self._options.group)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._launched: dict[int, float] = {}

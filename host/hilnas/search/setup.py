@@ -15,6 +15,7 @@ from hilnas.spaces import Space
 from hilnas.strategies import Problem, Strategy
 from hilnas.tasks import SplitName, Task
 from hilnas.tasks.resize import RESIZE
+from hilnas.trial import Trial
 
 _SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
 
@@ -41,10 +42,10 @@ class Setup:
         """The search's seed."""
         return self.recipe.search.seed
 
-    def new_strategy(self) -> Strategy:
-        """Return the strategy as it was before the first proposal."""
+    def new_strategy(self, earlier: tuple[Trial, ...] = ()) -> Strategy:
+        """Return the strategy as it was before the first proposal, with trials of `earlier` searches."""
         strategy: Strategy = find(Axis.STRATEGY, self.recipe.strategy.name)(
-            Problem(self.space, self.objectives), self.recipe.options(Axis.STRATEGY), self.seed
+            Problem(self.space, self.objectives, earlier), self.recipe.options(Axis.STRATEGY), self.seed
         )
         return strategy
 
@@ -79,6 +80,12 @@ def task_facts(task: Task) -> dict[str, Any]:
 
 def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Setup:
     """Put the parts together. SearchError when no device can measure an objective."""
+    strategy = find(Axis.STRATEGY, recipe.strategy.name)
+    if recipe.search.warm_start and not getattr(strategy, "warm_starts", False):
+        raise SearchError(
+            f'search.warm_start is set, but the strategy "{recipe.strategy.name}" learns nothing from earlier '
+            'searches: take it out, or search with "rl"'
+        )
     objectives = resolve_objectives(recipe, devices)
     _check_runtime(recipe.measurement.runtime, objectives, devices)
     asked = [o.device_class for o in objectives if o.device_class is not None]

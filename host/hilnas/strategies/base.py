@@ -31,6 +31,8 @@ class Strategy(Protocol):
     """
 
     Options: ClassVar[type[options.Options]]
+    warm_starts: ClassVar[bool] = False
+    """Does it learn from `Problem.earlier`?"""
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:
         """Propose an architecture that was not proposed before, as long as the space has one.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hilnas.objectives import Objective, rewards
+from hilnas.objectives import Objective, hypervolume, rewards
 from hilnas.plugins import Axis, find, options_of
 from hilnas.strategies import Problem, Strategy
 from hilnas.testing.tabular import Table, TableError, TableSpace, shares
@@ -51,6 +51,25 @@ class Contest:
             raise TableError("every architecture of the table breaks a limit: lower the accuracy floor")
         return result
 
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """True losses [N, Q] by objective, from 0 for the table's best value to 1 for its worst."""
+        signs = [-1.0 if objective.maximise else 1.0 for objective in self.objectives]
+        found = np.stack([sign * v for sign, v in zip(signs, self.values.values(), strict=True)], axis=1)
+        best, worst = found.min(0), found.max(0)
+        losses: NDArray[np.float64] = (found - best) / np.maximum(worst - best, 1e-300)
+        return losses
+
+    @cached_property
+    def front_volume(self) -> float:
+        """Hypervolume of the table's own front."""
+        return self.volume(np.flatnonzero(np.isfinite(self.rewards)))
+
+    def volume(self, rows: Sequence[int] | NDArray[np.intp]) -> float:
+        """Return the hypervolume of rows, up to the worst values of the table."""
+        points = [tuple(point) for point in self.losses[np.unique(np.asarray(rows, np.intp))].tolist()]
+        return hypervolume(points, [1.0] * len(self.objectives))
+
 
 @dataclass(frozen=True)
 class Entrant:
@@ -73,6 +92,8 @@ class SeedResult:
     """Budget to the row that the strategy would hand over then; -1 for none."""
     seconds_per_proposal: float
     makespan_s: float
+    tried: list[int]
+    """The row of each evaluation that was scored; -1 for the others."""
     rank_correlation: float | None = None
 
 
@@ -104,6 +125,12 @@ class Results:
         mean: NDArray[np.float64] = _regret(best, float(self.contest.rewards.max())).mean(0)
         return mean
 
+    def volumes(self, strategy: str, budget: int) -> NDArray[np.float64]:
+        """Return the hypervolume of what was tried by then, in % of that of the table's front, by seed."""
+        tried = [np.array(result.tried[:budget], np.intp) for result in self._of(strategy)]
+        whole = self.contest.front_volume
+        return np.array([100 * self.contest.volume(rows[rows >= 0]) / whole for rows in tried])
+
     def _of(self, strategy: str) -> list[SeedResult]:
         return [result for result in self.seeds if result.strategy == strategy]
 
@@ -112,13 +139,11 @@ class Results:
         regrets = self.regrets(strategy, budget)
         tenth = float(_regret(np.sort(truth)[-min(10, len(truth))], float(truth.max())))
         seeds = self._of(strategy)
-        row = {
+        row: dict[str, Any] = {
             "strategy": strategy,
             "budget": budget,
             "regret_percent_mean": float(regrets.mean()),
-            "regret_percent_se": float(regrets.std(ddof=1) / len(regrets) ** 0.5)
-            if len(regrets) > 1
-            else 0.0,
+            "regret_percent_se": _standard_error(regrets),
             "regret_percent_median": float(np.median(regrets)),
             "regret_percent_p90": float(np.quantile(regrets, 0.9)),
             "optimum_share": float((regrets <= 1e-9).mean()),
@@ -126,6 +151,10 @@ class Results:
             "seconds_per_proposal": float(np.mean([r.seconds_per_proposal for r in seeds])),
             "makespan_hours": float(np.mean([r.makespan_s for r in seeds])) / 3600,
         }
+        if self.contest.costs and self.contest.front_volume > 0:
+            volumes = self.volumes(strategy, budget)
+            row["hypervolume_percent_mean"] = float(volumes.mean())
+            row["hypervolume_percent_se"] = _standard_error(volumes)
         correlations = [r.rank_correlation for r in seeds if r.rank_correlation is not None]
         return {**row, "rank_correlation": float(np.mean(correlations)) if correlations else None}
 
@@ -147,6 +176,10 @@ class Results:
 
 def _regret(reward: Any, best: float) -> Any:
     return 100 * (best - reward) / max(abs(best), 1e-12)
+
+
+def _standard_error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 def run_contest(
@@ -226,6 +259,7 @@ def run_seed(
         chosen,
         outcome.strategy_s / len(outcome.trials),
         outcome.makespan_s,
+        [space.row(trial.architecture) if trial.score is not None else -1 for trial in outcome.trials],
         strategy.diagnostics().get("rank_correlation"),
     )
 

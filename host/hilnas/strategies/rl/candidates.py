@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hilnas.predictors.encodings import Encoder, Rows
+from hilnas.spaces import uniform
 from hilnas.strategies.common import architectures
 
 _LISTED = 50_000
 """Spaces with constraints are listed up to this size."""
 _ONCE = 300
 _TWICE = 200
+_CROSSED = 150
 _ANYWHERE = 100
 
 
@@ -20,6 +22,9 @@ class Candidates(Protocol):
 
     def near(self, best: Rows, generator: np.random.Generator) -> Rows:
         """Return rows around the `best`, which come best first."""
+
+    def between(self, best: Rows, generator: np.random.Generator) -> Rows:
+        """Return rows that take each decision from either of two of the `best`."""
 
     def anywhere(self, generator: np.random.Generator) -> Rows:
         """Return rows from all over the space."""
@@ -48,6 +53,10 @@ class _Free:
         twice = encoder.changed(encoder.changed(parents, generator), generator)
         return np.concatenate([once, twice])
 
+    def between(self, best: Rows, generator: np.random.Generator) -> Rows:
+        """Cross pairs of the best; what wakes is drawn."""
+        return self._encoder.settle(_crossed(best, generator), generator)
+
     def anywhere(self, generator: np.random.Generator) -> Rows:
         """Draw uniformly."""
         return self._encoder.draw(_ANYWHERE, generator)
@@ -58,6 +67,7 @@ class _Listed:
 
     def __init__(self, encoder: Encoder) -> None:
         self._rows = encoder.encode(list(architectures(encoder.space)))
+        self._known = {row.tobytes() for row in self._rows}
 
     def near(self, best: Rows, generator: np.random.Generator) -> Rows:
         """Return the rows that differ least from the best."""
@@ -65,6 +75,12 @@ class _Listed:
         order = np.argsort(apart + generator.random(len(apart)), kind="stable")
         nearest: Rows = self._rows[order[: _ONCE + _TWICE]]
         return nearest
+
+    def between(self, best: Rows, generator: np.random.Generator) -> Rows:
+        """Cross pairs of the best, where that is open."""
+        crossed = _crossed(best, generator)
+        listed: Rows = crossed[[row.tobytes() in self._known for row in crossed]]
+        return listed
 
     def anywhere(self, generator: np.random.Generator) -> Rows:
         """Draw uniformly."""
@@ -87,9 +103,28 @@ class _Walked:
             found += [once, space.mutate(once, generator)]
         return self._encoder.encode(found)
 
+    def between(self, best: Rows, generator: np.random.Generator) -> Rows:
+        """Cross pairs of the best; what is not open then is drawn anew."""
+        space, found, pick = self._encoder.space, [], uniform(generator)
+        for _ in range(_CROSSED // 4):
+            first, second = (
+                dict(self._encoder.decode(best[int(i)]).decisions)
+                for i in generator.integers(len(best), size=2)
+            )
+            wanted = {**first, **{name: v for name, v in second.items() if generator.random() < 0.5}}
+            found.append(space.complete(wanted, pick))
+        return self._encoder.encode(found)
+
     def anywhere(self, generator: np.random.Generator) -> Rows:
         """Draw uniformly."""
         return self._encoder.encode([self._encoder.space.sample(generator) for _ in range(_ANYWHERE)])
+
+
+def _crossed(best: Rows, generator: np.random.Generator) -> Rows:
+    """Return rows [N, L] that take each column from either of two of the best."""
+    first, second = best[generator.integers(len(best), size=(2, _CROSSED))]
+    crossed: Rows = np.where(generator.random(first.shape) < 0.5, first, second)
+    return crossed
 
 
 def unique(rows: Rows, known: set[bytes]) -> Rows:

@@ -1,25 +1,25 @@
 """`rl`: a policy-gradient controller that dreams: between measurements it learns in a reward model."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import ndtr
 
-from hilnas.objectives import Objective, best_trials
+from hilnas.objectives import best_trials
 from hilnas.predictors.encodings import Encoder, Rows
 from hilnas.strategies.base import Problem, Strategy
-from hilnas.strategies.common import Novelty, fitness, one_thread, random_state
+from hilnas.strategies.common import Novelty, one_thread, random_state
+from hilnas.strategies.rl.aims import Aim, BestReward, WholeFront
+from hilnas.strategies.rl.belief import Belief
 from hilnas.strategies.rl.candidates import candidates_of, unique
 from hilnas.strategies.rl.learner import GradientOptions, Learner
-from hilnas.strategies.rl.policy import Draw, Policy
-from hilnas.strategies.rl.reward_model import Belief, RewardModel
+from hilnas.strategies.rl.policy import Policy
+from hilnas.strategies.rl.reward_model import RewardModel
 from hilnas.trial import Architecture, Proposal, Trial, TrialStatus
 
-_DOUBTED = 8
-"""Of so many best architectures one may be measured again."""
 _GROUP = 4
 """The policy learns whenever so many more trials have a reward."""
 _RECENT = 16
@@ -29,6 +29,8 @@ _RECENT = 16
 class ControllerOptions(GradientOptions):
     """Settings of `rl`."""
 
+    aim: Literal["reward", "front"] = "reward"
+    """Search for the best reward, or for the front of all objectives."""
     width: int = Field(32, ge=4)
     """Units of the LSTM."""
     temperature: float = Field(1.0, gt=0)
@@ -37,8 +39,8 @@ class ControllerOptions(GradientOptions):
     """Bound on the logits by a scaled tanh; 0 for none."""
     epsilon: float = Field(0.05, ge=0, lt=1)
     """Share of each choice that is drawn uniformly."""
-    startup: int = Field(4, ge=2)
-    """Scored trials before the reward model is asked."""
+    startup: int | None = Field(None, ge=2)
+    """Scored trials before the reward model is asked; 4 for a reward and 10 for a front when left out."""
     model: bool = True
     """Choose among candidates by a learned reward model; without it, each draw of the policy is proposed."""
     imagine: bool = True
@@ -59,6 +61,7 @@ class Controller(Strategy):
     """
 
     Options = ControllerOptions
+    warm_starts = True
 
     def __init__(self, problem: Problem, options: ControllerOptions, seed: int) -> None:
         self.options = options
@@ -72,12 +75,13 @@ class Controller(Strategy):
         self._learner = Learner(self.policy, options)
         self._generator = np.random.default_rng(seed)
         self._candidates = candidates_of(self._encoder)
-        self._model = RewardModel(self._encoder, _modelled(problem), problem.earlier)
+        self._aim: Aim = BestReward(problem) if options.aim == "reward" else WholeFront(problem)
+        self._startup = options.startup or self._aim.startup
+        self._model = RewardModel(self._encoder, self._aim.objectives, problem.earlier)
         self._novelty = Novelty(problem.space, self._generator)
         self._proposed: set[bytes] = set()
-        self._recent: list[tuple[NDArray[np.int64], float, float]] = []
+        self._recent: list[Trial] = []
         self._fresh = 0
-        self._lowest = np.inf
         self._scored = 0
         self._repeats: dict[bytes, int] = {}
         self._predicted: dict[tuple[Architecture, int], float] = {}
@@ -98,7 +102,7 @@ class Controller(Strategy):
         firsts = best_trials(trials)
         if len(firsts) < 3 or all(t.score is not None and t.score.reward_se <= 0 for t in firsts):
             return firsts
-        model = RewardModel(self._encoder, _modelled(self._problem))
+        model = RewardModel(self._encoder, self._aim.objectives)
         with one_thread():
             for trial in sorted(trials, key=lambda trial: trial.number):
                 model.learn(self._encoder.encode([trial.architecture])[0], trial)
@@ -122,7 +126,7 @@ class Controller(Strategy):
         state = random_state(self._generator)
         waiting = self._encoder.encode([trial.architecture for trial in pending])
         row, repeat, predicted = None, 0, None
-        if self.options.model and self._scored >= self.options.startup:
+        if self.options.model and self._scored >= self._startup:
             self._model.update()
             row, repeat, predicted = self._choose(waiting)
         if row is None:
@@ -159,56 +163,47 @@ class Controller(Strategy):
     def _choose(self, waiting: Rows) -> tuple[NDArray[np.int64] | None, int, float | None]:
         """Return the row to propose, how often it was measured before, and what reward is predicted."""
         measured = self._model.measured()
-        best = np.argsort(-measured.mean, kind="stable")
         draw = self.policy.draw(self.options.draws, self._generator)
         if self.options.imagine:
-            self._imagine(draw)
-        rows = unique(self._gather(draw.rows, self._model.rows[best[: self.options.local]]), self._proposed)
+            standing = self._aim.standing(self._model.expected(draw.rows), measured)
+            self._learner.update(
+                draw.rows, np.argsort(np.argsort(standing, kind="stable")).astype(np.float64)
+            )
+        rows = draw.rows
+        if self.options.local:
+            leaders = self._model.rows[self._aim.leaders(measured, self.options.local, self._generator)]
+            rows = np.concatenate([rows, self._aim.candidates(self._candidates, leaders, self._generator)])
+        rows = unique(rows, self._proposed)
         if not len(rows):
             return None, 0, None
-        rows = self._model.shortlist(rows)
+        looks = self._aim.looks(len(self._model))
+        if len(rows) > looks:
+            standing = self._aim.standing(self._model.expected(rows), measured)
+            rows = rows[np.sort(np.argsort(-standing, kind="stable")[:looks])]
         belief = self._model.predict(rows, waiting)
-        bar = float(measured.mean.max())
-        if len(waiting):
-            bar = max(bar, float(self._model.mean(waiting).max()))
-        worth = belief.promise(bar)
+        expected = self._model.expected(waiting) if len(waiting) else None
+        worth = self._aim.promise(belief, measured, expected)
         validity = self._model.validity(rows)
         if validity is not None:
             worth = worth * validity
         chosen = int(np.argmax(worth))
-        doubt = self._doubtful(measured, waiting, float(belief.expected_gain(bar)[chosen]))
-        if doubt is not None:
-            return self._model.rows[doubt], 1 + self._repeats.get(self._model.rows[doubt].tobytes(), 0), None
+        repeated = self._repeated(measured, waiting, belief[chosen : chosen + 1], expected)
+        if repeated is not None:
+            return repeated, 1 + self._repeats.get(repeated.tobytes(), 0), None
         return rows[chosen], 0, float(belief.mean[chosen])
 
-    def _gather(self, drawn: Rows, best: Rows) -> Rows:
-        if not self.options.local:
-            return drawn
-        near, anywhere = (
-            self._candidates.near(best, self._generator),
-            self._candidates.anywhere(self._generator),
-        )
-        return np.concatenate([drawn, near, anywhere])
-
-    def _imagine(self, draw: Draw) -> None:
-        """Let the policy learn from its own draws, rewarded by their rank in the model."""
-        ranks = np.argsort(np.argsort(self._model.mean(draw.rows), kind="stable")).astype(np.float64)
-        self._learner.update(draw.rows, ranks)
-
-    def _doubtful(self, measured: Belief, waiting: Rows, gain: float) -> int | None:
-        """Return the measured row that is worth more measured again than `gain`, if any."""
-        noise = self._model.noise()
-        spent = sum(self._repeats.values())
+    def _repeated(
+        self, measured: Belief, waiting: Rows, chosen: Belief, expected: Belief | None
+    ) -> NDArray[np.int64] | None:
+        """Return the measured row that is worth more measured again than the one `chosen`, if any."""
+        noise, spent = self._model.noise(), sum(self._repeats.values())
         if noise.max() <= 0 or spent + 1 > self.options.repeats * (len(self._proposed) + spent + 1):
             return None
-        order = np.argsort(-measured.mean, kind="stable")
         known = {row.tobytes() for row in waiting}
-        worth = np.zeros(min(_DOUBTED, len(order)))
-        for place, i in enumerate(order[:_DOUBTED]):
-            if len(order) > 1 and self._model.rows[i].tobytes() not in known:
-                rival = measured.mean[order[1] if place == 0 else order[0]]
-                worth[place] = _gain_of_repeat(measured.mean[i] - rival, measured.sd[i], noise[i])
-        return int(order[int(np.argmax(worth))]) if worth.max() > gain else None
+        rows = self._model.rows
+        noise[[row.tobytes() in known for row in rows]] = np.inf  # it is being measured again
+        place = self._aim.doubtful(measured, noise, chosen, expected)
+        return None if place is None else rows[place]
 
     def _observe(self, trials: Sequence[Trial]) -> None:
         for trial in trials:
@@ -220,38 +215,18 @@ class Controller(Strategy):
                 self._novelty.forget(trial.architecture)
             self._model.learn(row, trial)
             self._note(trial)
-            reward = fitness(trial)
-            if reward is not None:
-                self._lowest = min(self._lowest, reward) if np.isfinite(reward) else self._lowest
+            if trial.status is not TrialStatus.FAILED:
                 self._scored += trial.score is not None
-                self._recent.append((row, sum(trial.proposal.log_probabilities), reward))
+                self._recent.append(trial)
                 self._fresh += 1
         if self._fresh >= _GROUP:
             self._fresh = 0
             self._recent = self._recent[-_RECENT:]
-            rows, logs, rewards = zip(*self._recent, strict=True)
-            lowest = self._lowest if np.isfinite(self._lowest) else 0.0
-            self._learner.update(np.array(rows), np.maximum(np.array(rewards), lowest), np.array(logs))
+            rows = self._encoder.encode([trial.architecture for trial in self._recent])
+            logs = np.array([sum(trial.proposal.log_probabilities) for trial in self._recent])
+            self._learner.update(rows, self._aim.merits(self._recent), logs)
 
     def _note(self, trial: Trial) -> None:
         predicted = self._predicted.pop((trial.architecture, trial.proposal.repeat), None)
         if predicted is not None and trial.score is not None:
             self._outcomes.append((predicted, trial.score.reward))
-
-
-def _modelled(problem: Problem) -> list[Objective]:
-    """Return the objectives that shape the reward."""
-    return [o for o in problem.objectives if o.maximise or o.target is not None or o.limit is not None]
-
-
-def _gain_of_repeat(lead: float, sd: float, noise: float) -> float:
-    """Return by how much another measurement raises the reward of what is chosen in the end, in expectation.
-
-    `lead` is how far an architecture's mean is from its best rival's: the knowledge gradient
-    (Frazier et al. 2009) of a measurement with the error `noise`.
-    """
-    learned = sd**2 / np.sqrt(sd**2 + noise**2 + 1e-24)
-    if learned <= 1e-12:
-        return 0.0
-    z = -abs(lead) / learned
-    return float(learned * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z)))

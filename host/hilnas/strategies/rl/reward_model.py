@@ -6,21 +6,18 @@ come from fixed quasi-random draws of the quantities, put through the objectives
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
-from hilnas.objectives import INVALID_REWARD, Figure, Objective, figure_of, rewards
+from hilnas.objectives import Figure, Objective, figure_of
 from hilnas.predictors.encodings import Encoder, Rows
 from hilnas.predictors.gp import GaussianProcess
 from hilnas.predictors.posterior import Posterior
 from hilnas.predictors.static_features import StaticFeatures
+from hilnas.strategies.rl.belief import Belief, Floats
 from hilnas.trial import Trial, TrialStatus
-
-Floats = NDArray[np.float64]
 
 _DRAWS = 64
 _GROWTH = 1.15
@@ -37,50 +34,8 @@ _FEATURE_ROWS = 40
 _SAMPLE = 200
 _HINTS = 8
 """Earlier trials that it takes to learn from them."""
-_TIE = 1e-3
-_LONG = 150
-_SHORT = 150
-"""With `_LONG` measured rows or more, so many candidates of the highest mean are looked at closely."""
 _HIGHEST = 1 - 1e-4
 """Accuracies above count as this one."""
-
-
-@dataclass(frozen=True)
-class Belief:
-    """What rewards may be: draws [S, N] of N rewards."""
-
-    draws: Floats
-
-    @cached_property
-    def mean(self) -> Floats:
-        """Return the mean [N]."""
-        mean: Floats = self.draws.mean(0)
-        return mean
-
-    @cached_property
-    def sd(self) -> Floats:
-        """Return the standard deviation [N]."""
-        sd: Floats = self.draws.std(0)
-        return sd
-
-    def promise(self, bar: float) -> Floats:
-        """Return the share [N] of draws above a bar; where shares are equal, the mean gain decides, then the mean.
-
-        Probability, not expected gain (Jones 2001): the deviation is that of all architectures, and
-        among the best ones, which differ little, hopes built on it are idle.
-        """
-        above = self.draws > bar
-        gain = np.where(above, self.draws - bar, 0.0).mean(0)
-        span = float(np.ptp(self.mean)) or 1.0
-        promise: Floats = above.mean(0) + _TIE * gain / span + _TIE**2 * (self.mean - self.mean.min()) / span
-        return promise
-
-    def expected_gain(self, reward: float, noise: Floats | float = 0.0) -> Floats:
-        """Return by how much a measurement of each, with its noise, raises the best mean, in expectation."""
-        learned = self.sd**2 / np.sqrt(self.sd**2 + np.square(noise) + 1e-24)
-        z = (self.mean - reward) / np.maximum(learned, 1e-12)
-        gain: Floats = learned * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z))
-        return gain
 
 
 class _Quantity:
@@ -202,18 +157,11 @@ class RewardModel:
         count = len(self._rows)
         if count <= limit:
             return list(range(count))
-        rewards = self._composed([np.array(q.values)[None] for q in self._quantities])[0]
+        rewards = self._belief([np.array(q.values)[None] for q in self._quantities]).mean
         order = np.argsort(-rewards, kind="stable")
         half = limit // 2
         others = order[half:][np.linspace(0, count - half - 1, limit - half).astype(np.int64)]
         return sorted([*order[:half].tolist(), *others.tolist()])
-
-    def shortlist(self, rows: Rows) -> Rows:
-        """Return the rows that are worth a full prediction, which takes long once much is known."""
-        if len(self) < _LONG or len(rows) <= _SHORT:
-            return rows
-        kept: Rows = rows[np.sort(np.argsort(-self.mean(rows), kind="stable")[:_SHORT])]
-        return kept
 
     def predict(self, rows: Rows, pending: Rows) -> Belief:
         """Return what rewards [N] rows may have, believing those `pending` to come out as predicted."""
@@ -225,22 +173,19 @@ class RewardModel:
             draws.append(mean + sd * z[:, None])
         return self._belief(draws)
 
-    def mean(self, rows: Rows) -> Floats:
-        """Return rewards [N] of the mean quantities: cheaper than `predict`."""
+    def expected(self, rows: Rows) -> Belief:
+        """Return the mean quantities of N rows as a single draw: cheaper than `predict`."""
         means = []
         for quantity in self._quantities:
             assert quantity.posterior is not None
             means.append(quantity.posterior.mean(rows, self._features(quantity, rows))[None])
-        composed: Floats = self._composed(means)[0]
-        return composed
+        return self._belief(means)
 
     def guess(self, rows: Rows) -> Floats | None:
         """Return the rewards [N] that earlier searches suggest, before anything is measured; None without any."""
         if any(quantity.hint is None for quantity in self._quantities):
             return None
-        guessed = [q.hint.mean(rows)[None] for q in self._quantities if q.hint is not None]
-        composed: Floats = self._composed(guessed)[0]
-        return composed
+        return self._belief([q.hint.mean(rows)[None] for q in self._quantities if q.hint is not None]).mean
 
     def measured(self) -> Belief:
         """Return what the true rewards of the measured rows [N] may be, each measurement's noise taken into account."""
@@ -291,16 +236,9 @@ class RewardModel:
         return np.array([known[row.tobytes()] for row in rows]).reshape(len(rows), len(self._static.names))
 
     def _belief(self, draws: list[Floats]) -> Belief:
-        return Belief(self._composed(draws))
-
-    def _composed(self, values: list[Floats]) -> Floats:
-        """Return rewards [S, N] of transformed values [S, N] of each quantity."""
-        natural = {q.objective.label: q.natural(v) for q, v in zip(self._quantities, values, strict=True)}
-        composed = np.array(np.broadcast_to(rewards(self._objectives, natural), values[0].shape))
-        for quantity in self._quantities:
-            objective = quantity.objective
-            composed[objective.breaks_limit(natural[objective.label])] = INVALID_REWARD
-        return composed
+        """Return a belief of transformed values [S, N] of each quantity."""
+        natural = [quantity.natural(values) for quantity, values in zip(self._quantities, draws, strict=True)]
+        return Belief(self._objectives, natural)
 
 
 def _transformed(objective: Objective, figure: Figure) -> tuple[float, float]:
