@@ -230,12 +230,17 @@ def best_trials(trials: Iterable[Trial], count: int | None = None) -> list[Trial
 
     The reward of an architecture that was measured again is the mean, weighted by 1/se².
     """
+    ranked = sorted(_runs(trials), key=lambda run: (-mean_reward(run).value, run[0].number))
+    return [run[0] for run in ranked][:count]
+
+
+def _runs(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """Return the scored trials of each architecture, in order."""
     runs: dict[Architecture, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.status is TrialStatus.SCORED and trial.score is not None:
             runs.setdefault(trial.architecture, []).append(trial)
-    ranked = sorted(runs.values(), key=lambda run: (-mean_reward(run).value, run[0].number))
-    return [run[0] for run in ranked][:count]
+    return list(runs.values())
 
 
 def mean_reward(trials: Sequence[Trial]) -> Figure:
@@ -250,15 +255,26 @@ def mean_reward(trials: Sequence[Trial]) -> Figure:
 
 
 def pareto_front(objectives: Sequence[Objective], trials: Iterable[Trial]) -> list[Trial]:
-    """Return the SCORED trials that no other one beats or equals in all objectives, best accuracy first."""
-    scored = [trial for trial in trials if trial.status is TrialStatus.SCORED and trial.score is not None]
-    points = [losses(objectives, trial) for trial in scored]
+    """Return the first SCORED trials of architectures that no other one beats or equals in all objectives.
+
+    The best accuracy comes first. Of an architecture that was measured again the means count.
+    """
+    points, firsts = _points(objectives, trials)
     front = [
         (point, trial)
-        for i, (point, trial) in enumerate(zip(points, scored, strict=True))
+        for i, (point, trial) in enumerate(zip(points, firsts, strict=True))
         if not any(_dominates(other, point) or (other == point and j < i) for j, other in enumerate(points))
     ]
     return [trial for _, trial in sorted(front, key=lambda pair: (pair[0], pair[1].number))]
+
+
+def _points(
+    objectives: Sequence[Objective], trials: Iterable[Trial]
+) -> tuple[list[tuple[float, ...]], list[Trial]]:
+    """Return the mean losses of each architecture's scored trials, and the first of these trials."""
+    runs = _runs(trials)
+    points = [tuple(np.mean([losses(objectives, t) for t in run], axis=0).tolist()) for run in runs]
+    return points, [run[0] for run in runs]
 
 
 def hypervolume(points: Iterable[Sequence[float]], reference: Sequence[float]) -> float:
@@ -300,7 +316,7 @@ def front_hypervolume(objectives: Sequence[Objective], trials: Iterable[Trial]) 
     The reference is the worst value seen of each cost, and an accuracy of 0. It grows with the
     record, so compare it within one search only.
     """
-    points = [losses(objectives, t) for t in trials if t.status is TrialStatus.SCORED and t.score is not None]
+    points, _ = _points(objectives, trials)
     if not points:
         return 0.0
     worst = [

@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,8 +51,6 @@ def trial(
 
 
 def scored(objectives, *trials):
-    from dataclasses import replace
-
     return [replace(t, score=score(objectives, t)) for t in trials]
 
 
@@ -203,6 +202,16 @@ def test_front_is_what_nothing_beats(pairs):
         p for p in everything if not any(q[0] >= p[0] and q[1] <= p[1] and q != p for q in everything)
     }
     assert front == expected
+
+
+def test_a_lucky_measurement_leaves_the_front_when_it_is_not_repeated():
+    objectives = [ACCURACY, Objective(quantity="latency", device_class="pi")]
+    lucky, steady = scored(objectives, trial(0, 0.95, 2.0), trial(1, 0.8, 3.0))
+    again = replace(scored(objectives, trial(2, 0.55, 6.0))[0], proposal=replace(lucky.proposal, repeat=1))
+    assert pareto_front(objectives, [lucky, steady]) == [lucky]
+    assert pareto_front(objectives, [lucky, steady, again]) == [steady]
+    before, after = (front_hypervolume(objectives, t) for t in ([lucky, steady], [lucky, steady, again]))
+    assert after < before
 
 
 def test_hypervolume_of_a_front_grows_with_better_trials():
