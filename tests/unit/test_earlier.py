@@ -2,9 +2,10 @@
 
 import pytest
 
+from hilnas.options import OptionsError
 from hilnas.recipe import check_recipe
 from hilnas.search.earlier import read_earlier
-from hilnas.search.setup import SearchError, make_setup
+from hilnas.search.setup import make_setup
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.store import EventKind, Record
 from hilnas.store.codec import dump
@@ -55,21 +56,21 @@ def test_final_trials_come_back_with_their_figures(earlier):
 def test_architectures_of_another_space_are_left_out(earlier):
     _, folder = earlier
     with pytest.raises(
-        SearchError, match=r"teaches nothing here: none of its 2\d trials.*stem\.width.*cannot be"
+        OptionsError, match=r"teaches nothing here: none of its 2\d trials.*stem\.width.*cannot be"
     ):
         read_earlier([str(folder)], OTHER)
 
 
 def test_a_folder_without_a_search_is_named(tmp_path, earlier):
-    with pytest.raises(SearchError, match=r"nothing-here, which holds no record\.sqlite"):
+    with pytest.raises(OptionsError, match=r"nothing-here, which holds no record\.sqlite"):
         read_earlier([str(tmp_path / "nothing-here")], SPACE)
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "record.sqlite").write_bytes(b"SQLite format 3\0 torn")
-    with pytest.raises(SearchError, match=r"warm_start: the record .*torn.*cannot be used"):
+    with pytest.raises(OptionsError, match=r"warm_start: the record .*torn.*cannot be used"):
         read_earlier([str(tmp_path / "torn")], SPACE)
     (tmp_path / "empty").mkdir()
     Record.in_folder(tmp_path / "empty").close()
-    with pytest.raises(SearchError, match="no trial that ended with figures"):
+    with pytest.raises(OptionsError, match="no trial that ended with figures"):
         read_earlier([str(tmp_path / "empty")], SPACE)
 
 
@@ -81,5 +82,5 @@ def test_a_strategy_that_would_not_listen_is_refused():
         "objective": [{"quantity": "accuracy"}],
     }
     recipe = check_recipe(data)
-    with pytest.raises(SearchError, match='strategy "evolution" learns nothing from earlier searches'):
+    with pytest.raises(OptionsError, match='strategy "evolution" learns nothing from earlier searches'):
         make_setup(recipe, None, [])

@@ -24,7 +24,7 @@ from hilnas.search.context import SearchContext
 from hilnas.search.earlier import read_earlier
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
-from hilnas.search.setup import SearchError, Setup, make_setup, make_task, task_facts
+from hilnas.search.setup import SearchError, Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.codec import dump
@@ -79,15 +79,15 @@ async def run_search(
         search = _known(record, recipe, resume, folder, history) if record is not None else None
         run.phase = f"reading {recipe.task.name}"
         task = await _in_thread(lambda: make_task(recipe))
+        earlier = None
+        if recipe.search.warm_start and history.earlier is None:
+            space = make_space(recipe, task.shape, task.classes)
+            earlier = await _in_thread(lambda: read_earlier(recipe.search.warm_start, space))
         models, weights = model_files(folder)
         async with _machinery(run, models) as (farm, executor, devices, agent):
             run.farm = farm
             setup = run.setup = make_setup(recipe, task, devices)
             _same_world(history, setup, folder)
-            earlier = None
-            if recipe.search.warm_start and history.earlier is None:
-                run.phase = "reading earlier searches"
-                earlier = read_earlier(recipe.search.warm_start, setup.space)
             record = record or open_record()
             search = search or record.start_search(
                 recipe.search.name, recipe.search.seed, _recipe_data(recipe), versions()

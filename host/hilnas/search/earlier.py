@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hilnas.options import OptionsError
 from hilnas.search.history import rebuild
-from hilnas.search.setup import SearchError
 from hilnas.spaces import Space, SpaceError
 from hilnas.store import RECORD_FILE, Record, StoreError
 from hilnas.trial import Proposal, Trial, TrialStatus
@@ -14,7 +14,7 @@ from hilnas.trial import Proposal, Trial, TrialStatus
 def read_earlier(folders: Sequence[str], space: Space) -> tuple[Trial, ...]:
     """Return the SCORED and INVALID trials in results folders whose architectures this space has.
 
-    They are numbered anew and hold figures only. SearchError names a folder that has none.
+    They are numbered anew and hold figures only. OptionsError names a folder that has none.
     """
     found: list[Trial] = []
     for folder in folders:
@@ -24,7 +24,7 @@ def read_earlier(folders: Sequence[str], space: Space) -> tuple[Trial, ...]:
 
 def _final(folder: Path) -> list[Trial]:
     if not (folder / RECORD_FILE).is_file():
-        raise SearchError(
+        raise OptionsError(
             f"search.warm_start names {folder}, which holds no {RECORD_FILE}: name folders that "
             "`hilnas run` printed, from where it is started now"
         )
@@ -35,7 +35,7 @@ def _final(folder: Path) -> list[Trial]:
         finally:
             record.close()
     except StoreError as error:
-        raise SearchError(f"search.warm_start: {error}") from error
+        raise OptionsError(f"search.warm_start: {error}") from error
     return [trial for trial in trials if trial.status in (TrialStatus.SCORED, TrialStatus.INVALID)]
 
 
@@ -49,7 +49,7 @@ def _fitting(folder: str, trials: Sequence[Trial], space: Space) -> list[Trial]:
             continue
         fitting.append(replace(trial, proposal=Proposal(architecture), timings={}, reason=""))
     if not fitting:
-        raise SearchError(
+        raise OptionsError(
             f"search.warm_start names {folder}, which teaches nothing here: {misfit}. "
             "Take it out, or search the same space"
         )

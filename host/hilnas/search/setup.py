@@ -8,7 +8,7 @@ from hilnas.errors import HilnasError
 from hilnas.estimators import Estimator
 from hilnas.farm.devices import DeviceFacts
 from hilnas.objectives import MEASURED, Objective, Quantity
-from hilnas.options import nearest
+from hilnas.options import OptionsError, nearest
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe
 from hilnas.spaces import Space
@@ -82,7 +82,7 @@ def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Se
     """Put the parts together. SearchError when no device can measure an objective."""
     strategy = find(Axis.STRATEGY, recipe.strategy.name)
     if recipe.search.warm_start and not getattr(strategy, "warm_starts", False):
-        raise SearchError(
+        raise OptionsError(
             f'search.warm_start is set, but the strategy "{recipe.strategy.name}" learns nothing from earlier '
             'searches: take it out, or search with "rl"'
         )

@@ -75,7 +75,8 @@ class Controller(Strategy):
         self._learner = Learner(self.policy, options)
         self._generator = np.random.default_rng(seed)
         self._candidates = candidates_of(self._encoder)
-        self._aim: Aim = BestReward(problem) if options.aim == "reward" else WholeFront(problem)
+        many = options.aim == "front" and len(problem.objectives) > 1  # the front of one is its best reward
+        self._aim: Aim = WholeFront(problem) if many else BestReward(problem)
         self._startup = options.startup or self._aim.startup
         self._model = RewardModel(self._encoder, self._aim.objectives, problem.earlier)
         self._novelty = Novelty(problem.space, self._generator)
