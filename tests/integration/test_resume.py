@@ -3,6 +3,7 @@
 import collections
 import json
 import re
+import shutil
 import signal
 import time
 
@@ -60,7 +61,9 @@ def test_the_search_has_every_kind_of_event(undisturbed):
 
 def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
     folder, calls = tmp_path / "run", tmp_path / "calls"
-    data = recipe(calls, earlier=earlier, deadly=DEADLY)
+    copied = tmp_path / "earlier"
+    shutil.copytree(earlier[0], copied)
+    data = recipe(calls, earlier=[str(copied)], deadly=DEADLY)
     assert set(EARLY_TO_LATE) == set(EventKind)
     for kind in EARLY_TO_LATE:
         for phase in ("before", "after"):
@@ -75,6 +78,8 @@ def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
             assert not asked_again.keys() & done - doubted, "an estimate that was recorded was made again"
             jobs = set(_jobs(folder)[jobs_mark:])
             assert not measured & jobs - doubted, "what was recorded was measured again"
+        if kind is EventKind.EARLIER:
+            shutil.rmtree(copied)  # the record has what was learned from it
     code, _, err = finish(start(folder, data))
     assert code == 0, err
     assert outcome(folder) == outcome(undisturbed)
