@@ -6,15 +6,18 @@ import math
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hilnas_agent import limits, protocol, verdicts
+from hilnas_agent import conditions, cores, limits, preflight, verdicts
 from hilnas_agent.cache import CacheError, Held, is_digest
+from hilnas_agent.evidence import Evidence, failed
 from hilnas_agent.fetch import Fetcher, FetchError
+from hilnas_agent.preflight import IdleTemperature
 from hilnas_agent.process import Worker, WorkerGoneError
-from hilnas_agent.runtimes import Offer
+from hilnas_agent.runtimes import NONE, Offer
+from hilnas_agent.settings import Preflight, Rules, Settings
 from hilnas_protos.v1 import measurement_pb2 as wire
 
 _log = logging.getLogger(__name__)
@@ -76,6 +79,7 @@ class Bench:
     fetcher: Fetcher
     cpus: Sequence[int] = ()
     address_space_mib: int = 0
+    idle: IdleTemperature = field(default_factory=IdleTemperature)
 
     def offer(self, name: str) -> Offer:
         """The runtime of that name, or the preferred one; FaultError when it is not installed here."""
@@ -84,6 +88,10 @@ class Bench:
                 return offer
         here = ", ".join(offer.name for offer in self.offers) or "none"
         raise FaultError(f"runtime {name or '(any)'} is not installed on this device; installed: {here}")
+
+    def measuring(self, threads: int) -> list[int]:
+        """Processors for a session of so many threads; empty: all that there are."""
+        return cores.pinned(self.cpus, max(1, threads))
 
 
 @dataclass(frozen=True)
@@ -117,8 +125,8 @@ def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult 
             start = time.perf_counter()
             held = bench.fetcher.fetch(job.model, ticket)
             result.fetch_ms = (time.perf_counter() - start) * 1000
-        if held is None or ticket.is_cancelled():
-            return None, None
+        if held is None or ticket.is_cancelled() or not _may_start(ticket, bench, result):
+            return (None if ticket.is_cancelled() or held is None else _timed(result, ticket)), None
         worker, ended = _measure(ticket, offer, _spec(job, bench, held), hands)
         result.started_unix_ms = max(0, time.time_ns() // 1_000_000 - round(ended.seconds * 1000))
         _fill(result, ended.end, _deadline_ms(job))
@@ -129,8 +137,40 @@ def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult 
             held.close()
     if ticket.is_cancelled():
         return None, worker
+    return _timed(result, ticket), worker
+
+
+def _timed(result: wire.MeasureResult, ticket: Ticket) -> wire.MeasureResult:
     result.total_ms = (time.perf_counter() - ticket.arrived) * 1000
-    return result, worker
+    return result
+
+
+def _may_start(ticket: Ticket, bench: Bench, result: wire.MeasureResult) -> bool:
+    """Lets the device cool and looks it over; False when that is the result already."""
+    settings = _settings(ticket.job)
+    if settings.preflight is None:
+        return True
+    cool, result.cooldown_ms = preflight.cool_down(bench.idle, settings.preflight, ticket.wait)
+    lowest = bench.idle.lowest_c()
+    if lowest is not None:
+        result.conditions.idle_temperature_c = lowest
+    reading = conditions.read(cpus=bench.measuring(ticket.job.runtime.threads))
+    if reading.cpu_pressure is not None:
+        result.conditions.cpu_pressure = reading.cpu_pressure
+    threads = max(1, ticket.job.runtime.threads)
+    others = preflight.checks(settings.preflight, reading, bench.measuring(threads), threads)
+    _add(result, [cool, *others])
+    if not cool.passed:
+        result.verdict, result.message = wire.VERDICT_DEFERRED_HOT, cool.text
+        return False
+    broken = failed(others)
+    if broken and settings.preflight.refuse:
+        raise FaultError("the device is not fit to measure: " + "; ".join(each.text for each in broken))
+    return True
+
+
+def _add(result: wire.MeasureResult, evidence: Iterable[Evidence]) -> None:
+    result.evidence.extend(wire.Evidence(**each.to_json()) for each in evidence)
 
 
 @dataclass(frozen=True)
@@ -166,6 +206,8 @@ def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[W
 def _check(job: wire.MeasureJob) -> None:
     if not is_digest(job.model.sha256):
         raise FaultError(f"the job's model {job.model.sha256[:80]!r} is no SHA-256 digest")
+    if job.runtime.delegate not in ("", NONE):
+        raise FaultError(f'the job asks for the delegate "{job.runtime.delegate}"; known are "" and "{NONE}"')
     if job.runtime.threads > _MOST_THREADS:
         raise FaultError(
             f"the job asks for {job.runtime.threads} threads, at most {_MOST_THREADS} can be had"
@@ -175,10 +217,19 @@ def _check(job: wire.MeasureJob) -> None:
         raise FaultError(f"the job's protocol cannot be followed: {problem}")
 
 
-def _settings(job: wire.MeasureJob) -> protocol.Settings:
-    return protocol.Settings(
-        **{f.name: getattr(job.protocol, f.name) for f in job.protocol.DESCRIPTOR.fields}
+def _settings(job: wire.MeasureJob) -> Settings:
+    asked = job.protocol
+    return Settings(
+        **_numbers(asked),
+        rules=Rules(**_numbers(asked.rules)) if asked.HasField("rules") else None,
+        preflight=Preflight(**_numbers(asked.preflight)) if asked.HasField("preflight") else None,
     )
+
+
+def _numbers(message: Any) -> dict[str, Any]:
+    """The plain fields of a message, by name."""
+    fields = message.DESCRIPTOR.fields
+    return {f.name: getattr(message, f.name) for f in fields if f.message_type is None}
 
 
 def _deadline_ms(job: wire.MeasureJob) -> int:
@@ -190,9 +241,10 @@ def _spec(job: wire.MeasureJob, bench: Bench, held: Held) -> bytes:
     spec = {
         "model_path": str(held.path),
         "threads": threads,
-        "protocol": vars(_settings(job)),
+        "delegate": job.runtime.delegate,
+        "protocol": asdict(_settings(job)),
         "input_seed": job.input_seed,
-        "cpus": list(bench.cpus),
+        "cpus": bench.measuring(threads),
         "address_space_mib": job.limits.address_space_mib
         or bench.address_space_mib
         or limits.default_address_space_mib(),
@@ -220,7 +272,8 @@ def _fill(result: wire.MeasureResult, ended: verdicts.Ended, deadline_ms: int) -
             filled.latency.CopyFrom(wire.Latency(**answer["latency"], samples_ns=samples))
             filled.memory.CopyFrom(wire.Memory(**answer["memory"]))
             filled.conditions.CopyFrom(wire.Conditions(**answer["conditions"]))
-            filled.runtime.delegate = answer["delegate"]
+            filled.runtime.CopyFrom(wire.RuntimeSpec(**answer["runtime"]))
+        filled.evidence.extend(wire.Evidence(**each) for each in answer.get("evidence", ()))
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
         # The model runs in the worker's own memory, so a bad one can spoil the answer too.
         result.verdict, result.message = wire.VERDICT_CRASHED, f"the worker's answer makes no sense: {error}"

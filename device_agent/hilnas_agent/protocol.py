@@ -1,13 +1,15 @@
 """The measurement protocol: first inference, warm-up, inner loops, samples.
 
-Clock and inference are handed in, so the rules run in tests without time or model. This is where
-a stationarity test, several sessions and more reasons to distrust a figure belong.
+Clock and inference are handed in, so the rules run in tests without time or model.
 """
 
 import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from hilnas_agent.settings import Settings
+from hilnas_agent.stationary import LEAST, is_stationary
 
 Clock = Callable[[], int]
 """A monotonic clock in ns."""
@@ -18,33 +20,9 @@ Invoke = Callable[[], object]
 _MAX_LOOPS = 1 << 24
 _MAX_SAMPLES = 1 << 16
 _NS_PER_MS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The fields of the wire's MeasurementProtocol, under the same names and in the same units."""
-
-    warmup_runs: int = 20
-    warmup_ms: float = 1000
-    min_samples: int = 100
-    min_sample_ms: float = 10
-    min_sampling_ms: float = 3000
-    max_sampling_ms: float = 30_000
-    confidence: float = 0.95
-    bootstrap_resamples: int = 1000
-    max_half_width: float = 0.02
-
-    def problem(self) -> str | None:
-        """What makes these settings unusable, or None."""
-        if not 0 < self.confidence < 1:
-            return f"confidence is {self.confidence}, not between 0 and 1"
-        if not 1 <= self.bootstrap_resamples <= 1_000_000:
-            return f"bootstrap_resamples is {self.bootstrap_resamples}, not between 1 and 1000000"
-        if not 1 <= self.min_samples <= _MAX_SAMPLES:
-            return f"min_samples is {self.min_samples}, not between 1 and {_MAX_SAMPLES}"
-        if not (math.isfinite(self.min_sample_ms) and self.min_sample_ms >= 0):
-            return f"min_sample_ms is {self.min_sample_ms}, not a time"
-        return None
+_STRETCH_NS = 100 * _NS_PER_MS
+"""Samples are judged together, by what else the device did, in stretches of this length."""
+_Z = 1.96
 
 
 @dataclass
@@ -54,11 +32,20 @@ class Timing:
     first_ns: int = 0
     warmup_runs: int = 0
     warmup_ns: int = 0
+    stationary: bool | None = None
+    """Did the warm-up end because timings had become alike? None when that was not asked for."""
     held_ns: int = 0
     """Part of the warm-up that was longer than the settings ask."""
     sampling_ns: int = 0
     inner_loops: int = 1
     samples_ns: "array[int]" = field(default_factory=lambda: array("Q"))
+    set_aside: "array[int]" = field(default_factory=lambda: array("L"))
+    """Places of samples that were taken beside other work."""
+
+    def kept_ns(self) -> "array[int]":
+        """The samples that count: all of them where too few would be left."""
+        aside = set(self.set_aside)
+        return array("Q", (ns for place, ns in enumerate(self.samples_ns) if place not in aside))
 
 
 class Hooks:
@@ -74,6 +61,10 @@ class Hooks:
     def sampling(self) -> None:
         """The warm-up is done; sampling begins."""
 
+    def stretch(self) -> bool:
+        """A stretch of samples is done; False when they were taken beside other work."""
+        return True
+
 
 def measure(invoke: Invoke, clock: Clock, settings: Settings, hooks: Hooks) -> Timing:
     """Times inferences by the settings: first, warm-up, samples."""
@@ -81,11 +72,14 @@ def measure(invoke: Invoke, clock: Clock, settings: Settings, hooks: Hooks) -> T
     invoke()
     timing = Timing(first_ns=clock() - start)
     hooks.warming()
+    begin = clock()
     fastest = _warm_up(invoke, clock, settings, timing, hooks.may_sample)
+    wanted_ns = round(settings.min_sample_ms * _NS_PER_MS)
+    timing.inner_loops = _calibrate(invoke, clock, wanted_ns, fastest)
+    _settle(invoke, clock, settings, timing, begin)
     hooks.sampling()
     start = clock()
-    timing.inner_loops = _calibrate(invoke, clock, round(settings.min_sample_ms * _NS_PER_MS), fastest)
-    _sample(invoke, clock, settings, timing)
+    _sample(invoke, clock, settings, timing, hooks.stretch)
     timing.sampling_ns = clock() - start
     return timing
 
@@ -129,18 +123,72 @@ def _calibrate(invoke: Invoke, clock: Clock, wanted_ns: int, fastest_ns: int) ->
     return loops
 
 
-def _sample(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing) -> None:
-    """Takes samples: the least number always, then until the time is spent."""
-    enough_ns = min(settings.min_sampling_ms, settings.max_sampling_ms) * _NS_PER_MS
-    loops, samples = range(timing.inner_loops), timing.samples_ns
-    begin = clock()
+def _settle(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, begin_ns: int) -> None:
+    """Goes on warming up until timings are stationary, or the time for it is spent."""
+    if not settings.max_warmup_ms:
+        return
+    loops, ends_at = range(timing.inner_loops), begin_ns + settings.max_warmup_ms * _NS_PER_MS
+    timings: list[int] = []
+    start = clock()
     while True:
-        start = clock()
         for _ in loops:
             invoke()
         end = clock()
-        samples.append(end - start)
-        if len(samples) >= _MAX_SAMPLES:
+        timings.append(end - start)
+        timing.warmup_runs += timing.inner_loops
+        timing.warmup_ns += end - start
+        timing.stationary = len(timings) >= 2 * LEAST and is_stationary(timings[-2 * LEAST :])
+        # What held the warm-up up before was none of its doing, so it does not count.
+        if timing.stationary or end - timing.held_ns >= ends_at:
             return
-        if len(samples) >= settings.min_samples and end - begin >= enough_ns:
-            return
+        start = clock()
+
+
+def _sample(
+    invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, stretch: Callable[[], bool]
+) -> None:
+    """Takes samples, a stretch at a time, until the interval is narrow enough or the time is spent.
+
+    Samples beside other work are set aside. Where that leaves too few, none is: then the rules say so.
+    """
+    enough_ns = min(settings.min_sampling_ms, settings.max_sampling_ms) * _NS_PER_MS
+    most_ns = settings.max_sampling_ms * _NS_PER_MS
+    samples, aside = timing.samples_ns, timing.set_aside
+    begin = end = clock()
+    while True:
+        first, ends_at = len(samples), end + _STRETCH_NS
+        while True:
+            end = _take(invoke, clock, timing)
+            enough = len(samples) - len(aside) >= settings.min_samples and end - begin >= enough_ns
+            over = end - begin >= most_ns and len(samples) >= settings.floor
+            full = over or len(samples) >= _MAX_SAMPLES
+            if full or end >= ends_at or (enough and settings.rules is None):
+                break
+        if not stretch():
+            aside.extend(range(first, len(samples)))
+            enough = len(samples) - len(aside) >= settings.min_samples and enough
+        if full or (
+            enough and (settings.rules is None or _is_narrow(timing.kept_ns(), settings.max_half_width))
+        ):
+            break
+    if len(samples) - len(aside) < settings.floor:
+        del aside[:]
+
+
+def _take(invoke: Invoke, clock: Clock, timing: Timing) -> int:
+    """Takes one sample; the time after it."""
+    loops = range(timing.inner_loops)
+    start = clock()
+    for _ in loops:
+        invoke()
+    end = clock()
+    timing.samples_ns.append(end - start)
+    return end
+
+
+def _is_narrow(samples_ns: "array[int]", max_half_width: float) -> bool:
+    """Is the interval of the median narrow, by the binomial ranks around it (95 %, normal)?"""
+    values, n = sorted(samples_ns), len(samples_ns)
+    reach = _Z * math.sqrt(n) / 2
+    low, high = max(0, math.floor(n / 2 - reach)), min(n - 1, math.ceil(n / 2 + reach))
+    return values[high] - values[low] <= 2 * max_half_width * values[n // 2]

@@ -12,6 +12,22 @@ GROUP = "hilnas_agent.runtimes"
 _PREFERENCE = ("ai-edge-litert", "tflite-runtime")
 
 
+NONE = "none"
+"""The delegate to ask for where there should be none."""
+
+
+class Graph(NamedTuple):
+    """What became of a model's operators: how many there are, and what a delegate took, in how many pieces.
+
+    `delegate` is its name, empty when none took part; zeros where the runtime does not tell.
+    """
+
+    delegate: str = ""
+    nodes: int = 0
+    delegated_nodes: int = 0
+    partitions: int = 0
+
+
 class Loaded(Protocol):
     """A model in memory, its tensors allocated."""
 
@@ -21,8 +37,11 @@ class Loaded(Protocol):
     def fill_inputs(self, seed: int) -> None:
         """Sets every input to seeded random values without zeros."""
 
-    def delegate(self) -> str:
-        """Name of the delegate that took part of the graph, empty when none did."""
+    def graph(self) -> Graph:
+        """What became of the operators."""
+
+    def arena_kib(self) -> int | None:
+        """Memory of the tensors that the runtime's own arena holds, in KiB; None when it does not tell."""
 
 
 class Runtime(Protocol):
@@ -40,8 +59,11 @@ class Runtime(Protocol):
     def preload(self) -> None:
         """Imports all that loading a model needs."""
 
-    def load(self, path: Path, threads: int) -> Loaded:
-        """Loads the model file and allocates its tensors; errors are the runtime's own."""
+    def load(self, path: Path, threads: int, delegate: str = "") -> Loaded:
+        """Loads the model file and allocates its tensors; errors are the runtime's own.
+
+        `delegate` is empty for what the runtime does by default, NONE for its own kernels alone.
+        """
 
 
 class Offer(NamedTuple):

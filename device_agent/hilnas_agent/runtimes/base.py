@@ -1,8 +1,13 @@
 """What both TFLite runtimes have in common: one `Interpreter` class, two packages."""
 
+from collections.abc import Iterable
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any
+
+from hilnas_agent.runtimes import NONE, Graph
+
+_DELEGATE = "DELEGATE"
 
 
 class Interpreting:
@@ -30,14 +35,18 @@ class Interpreting:
         """Imports NumPy and the interpreter."""
         self._module()
 
-    def load(self, path: Path, threads: int) -> "LoadedModel":
+    def load(self, path: Path, threads: int, delegate: str = "") -> "LoadedModel":
         """Loads by path and allocates; ValueError, RuntimeError or MemoryError from the runtime.
 
         Never by content: handing a torn file over as bytes can end the process with SIGSEGV.
         """
-        interpreter = self._module().Interpreter(model_path=str(path), num_threads=threads)
+        module, options = self._module(), {}
+        if delegate == NONE:
+            kind = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            options["experimental_op_resolver_type"] = kind
+        interpreter = module.Interpreter(model_path=str(path), num_threads=threads, **options)
         interpreter.allocate_tensors()
-        return LoadedModel(interpreter)
+        return LoadedModel(interpreter, path)
 
     def _module(self) -> Any:
         return import_module(f"{self.package}.interpreter")
@@ -46,8 +55,8 @@ class Interpreting:
 class LoadedModel:
     """A model held by an interpreter, its tensors allocated."""
 
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
+    def __init__(self, interpreter: Any, path: Path) -> None:
+        self._interpreter, self._path = interpreter, path
         self.invoke = interpreter.invoke
 
     def fill_inputs(self, seed: int) -> None:
@@ -65,7 +74,62 @@ class LoadedModel:
                 values = rng.uniform(0.1, 1.0, shape).astype(kind)
             self._interpreter.set_tensor(tensor["index"], values)
 
-    def delegate(self) -> str:
-        """Name of the delegate that took part of the graph: these packages bring one, "xnnpack", or none."""
+    def graph(self) -> Graph:
+        """What became of the operators. The one delegate that these packages bring is XNNPACK."""
         operators = self._interpreter._get_ops_details()
-        return "xnnpack" if any(operator["op_name"] == "DELEGATE" for operator in operators) else ""
+        pieces = [operator for operator in operators if operator["op_name"] == _DELEGATE]
+        nodes = [operator for operator in operators if operator["op_name"] != _DELEGATE]
+        if not pieces:
+            return Graph("", len(nodes), 0, 0)
+        handed_out = {int(index) for piece in pieces for index in piece["outputs"]}
+        taken = sum(self._is_taken(node["outputs"], handed_out) for node in nodes)
+        return Graph("xnnpack", len(nodes), taken, len(pieces))
+
+    def arena_kib(self) -> int | None:
+        """Memory of the tensors that lie in the runtime's arena, in KiB, where they share places as planned.
+
+        What a delegate holds inside is its own and not told.
+        """
+        spans = []
+        mapped = list(_mapped(self._path))
+        for tensor in self._interpreter.get_tensor_details():
+            place = self._place(int(tensor["index"]))
+            if place is not None and not any(low <= place[0] < high for low, high in mapped):
+                spans.append(place)
+        return -(-_covered(spans) // 1024)
+
+    def _is_taken(self, outputs: Iterable[int], handed_out: set[int]) -> bool:
+        """Did a delegate take the operator? Its results are then the delegate's, or are nowhere."""
+        return any(int(index) in handed_out or self._place(int(index)) is None for index in outputs)
+
+    def _place(self, index: int) -> tuple[int, int] | None:
+        """Where a tensor begins and ends in memory; None when it is not allocated."""
+        try:
+            view = self._interpreter.tensor(index)()
+        except (ValueError, RuntimeError):
+            return None
+        begin = int(view.__array_interface__["data"][0])
+        # The view goes at once: the interpreter does not run while one is held.
+        return (begin, begin + int(view.nbytes)) if view.nbytes else None
+
+
+def _mapped(path: Path) -> Iterable[tuple[int, int]]:
+    """Where the model file is mapped: constants lie there, not in the arena."""
+    name = str(path.resolve())
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        if line.endswith(name):
+            low, _, high = line.split()[0].partition("-")
+            yield int(low, 16), int(high, 16)
+
+
+def _covered(spans: list[tuple[int, int]]) -> int:
+    """Bytes that lie in at least one span."""
+    total, reached = 0, 0
+    for begin, end in sorted(spans):
+        total += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total

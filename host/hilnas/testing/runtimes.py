@@ -44,7 +44,17 @@ class RuntimeContract:
         invoke: Callable[[], object] = loaded.invoke
         for _ in range(3):
             invoke()
-        assert isinstance(loaded.delegate(), str)
+        graph = loaded.graph()
+        assert isinstance(graph.delegate, str)
+        assert graph.nodes >= graph.delegated_nodes >= graph.partitions >= 0
+        assert loaded.arena_kib() is None or loaded.arena_kib() > 0
+
+    def test_it_runs_without_a_delegate(self, runtime: Any, model: Path) -> None:
+        runtime.preload()
+        loaded = runtime.load(model, 1, "none")
+        loaded.fill_inputs(3)
+        loaded.invoke()
+        assert loaded.graph().delegated_nodes == 0
 
     def test_a_torn_file_is_an_error(self, runtime: Any, model: Path) -> None:
         torn = model.with_name("torn.tflite")

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from hilnas_agent.runtimes import Graph
+
 
 class _Base:
     name, xnnpack_int8 = "misbehaving", False
@@ -20,15 +22,18 @@ class _Base:
     def preload(self):
         pass
 
-    def load(self, path, threads):
+    def load(self, path, threads, delegate=""):
         self.path = path
         return self
 
     def fill_inputs(self, seed):
         pass
 
-    def delegate(self):
-        return ""
+    def graph(self):
+        return Graph()
+
+    def arena_kib(self):
+        return None
 
 
 class Segfault(_Base):

@@ -1,0 +1,190 @@
+"""One session with a model: loaded, warmed up, timed, judged. Runs inside a worker process."""
+
+import gc
+import os
+import resource
+import struct
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hilnas_agent import conditions, limits, memory, protocol, runtimes, verdicts
+from hilnas_agent.evidence import failed
+from hilnas_agent.neighbours import Neighbours
+from hilnas_agent.settings import Rules, Settings
+
+_IDENTIFIER = b"TFL3"
+_MS = 1e-6
+
+
+class FaultError(Exception):
+    """The device's fault: the model has not been touched."""
+
+
+class InvalidModelError(Exception):
+    """The file is no model."""
+
+
+class SessionHooks(protocol.Hooks):
+    """Counts what happens on the device while samples are taken."""
+
+    def __init__(self) -> None:
+        self.neighbours = Neighbours(Rules().max_neighbour_load)
+        self.cpus: list[int] = []
+        self.lowest_khz: int | None = None
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self.before = conditions.read()
+
+    def prepare(self, settings: Settings, cpus: list[int]) -> None:
+        """Takes the session's own limits, before its model is loaded."""
+        self.neighbours = Neighbours((settings.rules or Rules()).max_neighbour_load)
+        self.cpus = cpus
+        self.before = conditions.read(cpus=cpus)
+
+    def sampling(self) -> None:
+        """Notes the counters as sampling begins."""
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._look()
+        self.neighbours.begin()
+
+    def stretch(self) -> bool:
+        """Looks at frequency and neighbours after each stretch of samples."""
+        self._look()
+        return self.neighbours.quiet()
+
+    def counted(self) -> tuple[int, int]:
+        """Involuntary context switches, and page faults that waited for a disk, since sampling began."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return usage.ru_nivcsw - self._usage.ru_nivcsw, usage.ru_majflt - self._usage.ru_majflt
+
+    def _look(self) -> None:
+        now = conditions.frequency_khz(conditions.ROOT, self.cpus) if self.cpus else None
+        if now is not None:
+            self.lowest_khz = min(now, self.lowest_khz or now)
+
+
+def measure(
+    runtime: runtimes.Runtime, spec: dict[str, Any], hooks: SessionHooks
+) -> tuple[dict[str, Any], bytes]:
+    """The worker's answer to a job, as JSON data, and the raw samples as little-endian uint64, in ns.
+
+    FaultError and InvalidModelError where the model was not even loaded.
+    """
+    settings = Settings.from_json(spec["protocol"])
+    if spec["cpus"]:
+        try:
+            os.sched_setaffinity(0, spec["cpus"])
+        except OSError as error:
+            raise FaultError(
+                f"cannot run on processors {spec['cpus']}: {error.strerror}; see --cpus"
+            ) from error
+    limits.limit_job(spec["address_space_mib"], spec["cpu_seconds"])
+    hooks.prepare(settings, spec["cpus"])
+    path = Path(spec["model_path"])
+    _check_file(path)
+
+    memory.reset_peak()
+    baseline_kib = memory.peak_kib()
+    start = time.perf_counter_ns()
+    try:
+        model = runtime.load(path, spec["threads"], spec.get("delegate", ""))
+        load_ns = time.perf_counter_ns() - start
+        load_peak_kib = memory.peak_kib()
+        model.fill_inputs(spec["input_seed"])
+    except Exception as error:  # noqa: BLE001 - a runtime may raise anything
+        return _failed(error, loading=True), b""
+
+    memory.reset_peak()
+    gc.disable()
+    try:
+        timing = protocol.measure(model.invoke, time.perf_counter_ns, settings, hooks)
+    except Exception as error:  # noqa: BLE001
+        return _failed(error, loading=False), b""
+    run_peak_kib = memory.peak_kib()
+    answer = _judge(timing, settings, spec["input_seed"], hooks)
+    answer["latency"] |= {"load_ms": load_ns * _MS, "first_ms": timing.first_ns * _MS}
+    answer["runtime"] = model.graph()._asdict()
+    answer["memory"] = {
+        "baseline_kib": baseline_kib,
+        "load_peak_kib": load_peak_kib,
+        "run_peak_kib": run_peak_kib,
+        "arena_kib": model.arena_kib(),
+    }
+    spent_ns = load_ns + timing.first_ns + timing.warmup_ns - timing.held_ns + timing.sampling_ns
+    answer["measuring_ms"] = spent_ns * _MS
+    loops = timing.inner_loops
+    raw = [round(sample / loops) for sample in timing.samples_ns]
+    return answer, struct.pack(f"<{len(raw)}Q", *raw)
+
+
+def _judge(timing: protocol.Timing, settings: Settings, seed: int, hooks: SessionHooks) -> dict[str, Any]:
+    import numpy as np
+
+    from hilnas_agent.rules import Watched, session_evidence
+    from hilnas_agent.statistics import summarize
+
+    switches, faults = hooks.counted()
+    after = conditions.read(cpus=hooks.cpus)
+    seen = Watched(
+        before=hooks.before,
+        after=after,
+        lowest_khz=hooks.lowest_khz,
+        switches=switches,
+        major_faults=faults,
+        # Where samples were set aside, what counts was taken in the quiet stretches alone.
+        neighbour_load=hooks.neighbours.load(of_quiet=bool(timing.set_aside)),
+        neighbours_known=hooks.neighbours.known,
+    )
+    samples = np.array(timing.kept_ns(), np.float64) / timing.inner_loops
+    summary = summarize(samples, settings.confidence, settings.bootstrap_resamples, seed)
+    evidence = session_evidence(timing, summary, settings, seen)
+    broken = failed(evidence)
+    latency = {f"{name}_ms": value * _MS for name, value in asdict(summary).items()}
+    return {
+        "verdict": "UNSTABLE" if broken else "TRUSTED",
+        "message": "; ".join(each.text for each in broken),
+        "evidence": [each.to_json() for each in evidence],
+        "latency": latency
+        | {
+            "inner_loops": timing.inner_loops,
+            "warmup_runs": timing.warmup_runs,
+            "warmup_ms": timing.warmup_ns * _MS,
+            "set_aside": list(timing.set_aside),
+        },
+        "conditions": _conditions(seen),
+    }
+
+
+def _conditions(seen: Any) -> dict[str, Any]:
+    before, after = seen.before, seen.after
+    return {
+        "temperature_before_c": before.temperature_c,
+        "temperature_after_c": after.temperature_c,
+        "governor": after.governor,
+        "frequency_khz": after.frequency_khz,
+        "lowest_frequency_khz": seen.lowest_khz,
+        "target_frequency_khz": before.target_khz,
+        "throttle_bits": after.throttle_bits,
+        "load_average": before.load_average,
+        "involuntary_switches": seen.switches,
+        "major_faults": seen.major_faults,
+        "swapped_pages": max(0, after.swapped_pages - before.swapped_pages),
+        "neighbour_load": seen.neighbour_load,
+        "cpus": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
+    }
+
+
+def _failed(error: Exception, loading: bool) -> dict[str, Any]:
+    verdict, message = verdicts.of_error(error, loading)
+    return {"verdict": verdict, "message": message}
+
+
+def _check_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise FaultError(f"cannot read the cached model {path}: {error.strerror}") from error
+    if len(head) < 8 or head[4:] != _IDENTIFIER:
+        raise InvalidModelError("no TFLite model: the identifier TFL3 is missing at byte 4")

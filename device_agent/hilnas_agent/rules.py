@@ -1,0 +1,159 @@
+"""The rules that make a session's figure doubtful, each with what was found and what is allowed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hilnas_agent.conditions import THROTTLED_NOW, Reading, bit_names
+from hilnas_agent.evidence import Evidence, at_least, at_most
+from hilnas_agent.protocol import Timing
+from hilnas_agent.settings import Rules, Settings
+from hilnas_agent.statistics import Samples, Summary
+
+_FAR = 1.05
+"""An outlier is so much slower than the median, at least."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was counted while samples were taken."""
+
+    before: Reading
+    after: Reading
+    lowest_khz: int | None
+    switches: int
+    major_faults: int
+    neighbour_load: float
+    neighbours_known: bool
+
+
+def session_evidence(timing: Timing, summary: Summary, settings: Settings, seen: Watched) -> list[Evidence]:
+    """How a session kept the rules of its settings, the interval first; no more than that without rules."""
+    found = [
+        at_most(
+            "interval",
+            summary.half_width,
+            settings.max_half_width,
+            f"the interval's half-width is {summary.half_width:.1%} of the median, "
+            f"at most {settings.max_half_width:.1%} allowed",
+        )
+    ]
+    if settings.rules is not None:
+        found += _samples(timing, settings)
+        found += _device(settings.rules, seen, len(timing.samples_ns))
+    return found
+
+
+def _samples(timing: Timing, settings: Settings) -> list[Evidence]:
+    rules = settings.rules or Rules()
+    kept = np.array(timing.kept_ns(), np.float64)
+    found = []
+    if timing.stationary is not None:
+        found.append(
+            Evidence(
+                "warm-up",
+                timing.stationary,
+                f"timings were stationary after {timing.warmup_runs} inferences"
+                if timing.stationary
+                else f"timings were not stationary after {timing.warmup_ns / 1e9:.1f} s of warm-up: "
+                "raise max_warmup_ms, or look for what disturbs the device",
+            )
+        )
+    drift, spread, outliers = drift_share(kept), mad_share(kept), outlier_share(kept)
+    found += [
+        at_most("drift", drift, rules.max_drift, f"the last third of the samples is {drift:.1%} off the first"),
+        at_most("spread", spread, rules.max_mad_share, f"half of the samples are within {spread:.1%} of the median"),
+        at_most("outliers", outliers, rules.max_outlier_share, f"{outliers:.1%} of the samples are outliers"),
+    ]  # fmt: skip
+    return found
+
+
+def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
+    before, after = seen.before, seen.after
+    rise = _difference(after.temperature_c, before.temperature_c)
+    switches = seen.switches / max(1, samples)
+    swapped = after.swapped_pages - before.swapped_pages
+    return [
+        _frequency(rules, seen),
+        _throttling(before.throttle_bits, after.throttle_bits),
+        at_most(
+            "temperature",
+            rise,
+            rules.max_temperature_rise_c,
+            f"the hottest sensor rose by {rise or 0:.1f} °C: cool the board better, or measure for a shorter time",
+            "there is no temperature sensor",
+        ),
+        at_most(
+            "switches",
+            switches,
+            rules.max_switches_per_sample,
+            f"other work interrupted the model {seen.switches} times in {samples} samples",
+        ),
+        at_most(
+            "page-faults",
+            seen.major_faults,
+            rules.max_major_faults,
+            f"{seen.major_faults} page faults waited for the disk: the device is short of memory",
+        ),
+        at_most("swap", swapped, 0, f"{swapped} pages were swapped: the device is short of memory"),
+        Evidence("quiet", True, "not checked: the kernel does not tell processor times")
+        if not seen.neighbours_known
+        else at_most(
+            "quiet",
+            seen.neighbour_load,
+            # A stretch is set aside beyond the limit; what is left may be a little over it, on the whole.
+            rules.max_neighbour_load,
+            f"other work took {seen.neighbour_load:.2f} processors while the samples that count were taken: "
+            "end it, or measure when the device is idle",
+        ),
+    ]
+
+
+def _frequency(rules: Rules, seen: Watched) -> Evidence:
+    target, lowest = seen.before.target_khz, seen.lowest_khz
+    share = lowest / target if lowest and target else None
+    text = (
+        f"the processor ran at {lowest / 1000:.0f} of {target / 1000:.0f} MHz: set the governor to performance, "
+        "and see that it is cool and has enough power"
+        if lowest and target
+        else ""
+    )
+    return at_least("frequency", share, rules.min_frequency_share, text, "the kernel tells no frequency")
+
+
+def _throttling(before: int | None, after: int | None) -> Evidence:
+    if before is None or after is None:
+        return Evidence("throttling", True, "not checked: the firmware does not tell of throttling")
+    now, since = (before | after) & THROTTLED_NOW, (after & ~before) >> 16
+    if now or since:
+        names = " and ".join(bit_names(now | since))
+        return Evidence(
+            "throttling", False, f"the firmware reports {names} while measuring", float(now | since)
+        )
+    return Evidence("throttling", True, "the firmware did not throttle", 0.0)
+
+
+def drift_share(samples: Samples) -> float:
+    """Difference of the medians of the last and the first third, as a share of the first's; 0 for under nine."""
+    third = len(samples) // 3
+    if third < 3:
+        return 0.0
+    first, last = float(np.median(samples[:third])), float(np.median(samples[-third:]))
+    return abs(last - first) / first if first > 0 else 0.0
+
+
+def mad_share(samples: Samples) -> float:
+    """Median absolute deviation over the median."""
+    median = float(np.median(samples))
+    return float(np.median(np.abs(samples - median))) / median if median > 0 else 0.0
+
+
+def outlier_share(samples: Samples) -> float:
+    """Share of samples above the upper quartile + 1.5 interquartile ranges that are 5 % above the median."""
+    lower, median, upper = np.percentile(samples, (25, 50, 75))
+    fence = max(upper + 1.5 * (upper - lower), _FAR * median)
+    return float(np.mean(np.asarray(samples) > fence))
+
+
+def _difference(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
