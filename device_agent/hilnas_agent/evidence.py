@@ -24,15 +24,23 @@ def failed(evidence: list[Evidence]) -> list[Evidence]:
     return [each for each in evidence if not each.passed]
 
 
-def at_most(rule: str, value: float | None, limit: float, text: str, missing: str = "") -> Evidence:
+def at_most(
+    rule: str, value: float | None, limit: float, text: str, remedy: str = "", missing: str = ""
+) -> Evidence:
     """A rule that a value keeps by not exceeding a limit; one that cannot be checked passes, and says so."""
-    if value is None:
-        return Evidence(rule, True, f"not checked: {missing}", None, limit)
-    return Evidence(rule, value <= limit, text, value, limit)
+    return _judged(rule, value, limit, value is None or value <= limit, text, remedy, missing)
 
 
-def at_least(rule: str, value: float | None, limit: float, text: str, missing: str = "") -> Evidence:
+def at_least(
+    rule: str, value: float | None, limit: float, text: str, remedy: str = "", missing: str = ""
+) -> Evidence:
     """A rule that a value keeps by not falling short of a limit."""
+    return _judged(rule, value, limit, value is None or value >= limit, text, remedy, missing)
+
+
+def _judged(
+    rule: str, value: float | None, limit: float, passed: bool, text: str, remedy: str, missing: str
+) -> Evidence:
     if value is None:
         return Evidence(rule, True, f"not checked: {missing}", None, limit)
-    return Evidence(rule, value >= limit, text, value, limit)
+    return Evidence(rule, passed, text if passed or not remedy else f"{text}: {remedy}", value, limit)

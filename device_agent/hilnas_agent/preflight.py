@@ -57,13 +57,17 @@ def cool_down(
         if wait(_POLL_S):
             break
     text = (
-        f"{now:.1f} °C, {above:.1f} °C above the idle device, after {waited_ms / 1000:.0f} s of waiting: "
-        "cool the board better, or raise max_cooldown_ms"
+        f"{now:.1f} °C, {above:.1f} °C above the idle device, after {waited_ms / 1000:.0f} s of waiting"
         if above is not None
         else ""
     )
     evidence = at_most(
-        "idle-temperature", above, limits.max_above_idle_c, text, "there is no temperature sensor"
+        "idle-temperature",
+        above,
+        limits.max_above_idle_c,
+        text,
+        "cool the board better, or raise max_cooldown_ms",
+        "there is no temperature sensor",
     )
     return evidence, waited_ms
 
@@ -114,7 +118,8 @@ def _pressure(reading: Reading, limits: Preflight) -> Evidence:
         "pressure",
         share,
         limits.max_pressure,
-        f"tasks waited for a processor in {share or 0:.1%} of the last ten seconds: end other work on the device",
+        f"tasks waited for a processor in {share or 0:.1%} of the last ten seconds",
+        "end other work on the device",
         "the kernel tells no pressure (CONFIG_PSI)",
     )
 

@@ -10,6 +10,7 @@ from hilnas_agent.protocol import Timing
 from hilnas_agent.settings import Rules, Settings
 from hilnas_agent.statistics import Samples, Summary
 
+_MEMORY = "the device is short of memory"
 _FAR = 1.05
 """An outlier is so much slower than the median, at least."""
 
@@ -80,8 +81,9 @@ def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
             "temperature",
             rise,
             rules.max_temperature_rise_c,
-            f"the hottest sensor rose by {rise or 0:.1f} °C: cool the board better, or measure for a shorter time",
-            "there is no temperature sensor",
+            f"the hottest sensor rose by {rise or 0:.1f} °C",
+            "cool the board better, or measure for a shorter time",
+            missing="there is no temperature sensor",
         ),
         at_most(
             "switches",
@@ -93,9 +95,10 @@ def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
             "page-faults",
             seen.major_faults,
             rules.max_major_faults,
-            f"{seen.major_faults} page faults waited for the disk: the device is short of memory",
+            f"{seen.major_faults} page faults waited for the disk",
+            _MEMORY,
         ),
-        at_most("swap", swapped, 0, f"{swapped} pages were swapped: the device is short of memory"),
+        at_most("swap", swapped, 0, f"{swapped} pages were swapped", _MEMORY),
         Evidence("quiet", True, "not checked: the kernel does not tell processor times")
         if not seen.neighbours_known
         else at_most(
@@ -103,7 +106,7 @@ def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
             seen.neighbour_load,
             # A stretch is set aside beyond the limit; what is left may be a little over it, on the whole.
             rules.max_neighbour_load,
-            f"other work took {seen.neighbour_load:.2f} processors while the samples that count were taken: "
+            f"other work took {seen.neighbour_load:.2f} processors while the samples that count were taken",
             "end it, or measure when the device is idle",
         ),
     ]
@@ -112,13 +115,11 @@ def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
 def _frequency(rules: Rules, seen: Watched) -> Evidence:
     target, lowest = seen.before.target_khz, seen.lowest_khz
     share = lowest / target if lowest and target else None
-    text = (
-        f"the processor ran at {lowest / 1000:.0f} of {target / 1000:.0f} MHz: set the governor to performance, "
-        "and see that it is cool and has enough power"
-        if lowest and target
-        else ""
+    text = f"the processor ran at {lowest / 1000:.0f} of {target / 1000:.0f} MHz" if lowest and target else ""
+    remedy = "set the governor to performance, and see that it is cool and has enough power"
+    return at_least(
+        "frequency", share, rules.min_frequency_share, text, remedy, "the kernel tells no frequency"
     )
-    return at_least("frequency", share, rules.min_frequency_share, text, "the kernel tells no frequency")
 
 
 def _throttling(before: int | None, after: int | None) -> Evidence:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from hilnas.farm.settings import CONFIDENCE
+from hilnas.farm.protocol import CONFIDENCE
 from hilnas.options import Options
 from hilnas.trial import FIGURE_VERDICTS, Architecture, Measurement, Score, Trial, TrialStatus
 from hilnas.units import parse_quantity

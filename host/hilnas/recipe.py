@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from hilnas.farm.settings import FarmOptions, MeasurementOptions
+from hilnas.farm.protocol import MeasurementOptions
+from hilnas.farm.settings import FarmOptions
 from hilnas.objectives import Objective, Quantity
 from hilnas.options import Options, OptionsError, nearest, parse_options
 from hilnas.plugins import Axis, options_of
@@ -129,6 +130,19 @@ def check_recipe(data: Mapping[str, Any]) -> Recipe:
     for axis in Axis:
         recipe.options(axis)
     return recipe
+
+
+def measurement_options(data: Mapping[str, Any], overrides: Sequence[str] = ()) -> MeasurementOptions:
+    """Return the checked options of `[measurement]` without a recipe; `key=value`s are below it."""
+    place: dict[str, Any] = {"measurement": dict(data)}
+    for override in overrides:
+        _override(place, f"measurement.{override}")
+    return parse_options(MeasurementOptions, place["measurement"], "")
+
+
+def farm_options(data: Mapping[str, Any]) -> FarmOptions:
+    """Return the checked options of `[farm]` without a recipe."""
+    return parse_options(FarmOptions, dict(data), "")
 
 
 def shipped() -> list[str]:

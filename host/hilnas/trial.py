@@ -89,10 +89,14 @@ class Verdict(StrEnum):
     UNSUPPORTED_OP = "UNSUPPORTED_OP"
     INVALID_MODEL = "INVALID_MODEL"
     DEVICE_FAULT = "DEVICE_FAULT"
+    DEFERRED_HOT = "DEFERRED_HOT"
 
 
 FIGURE_VERDICTS = frozenset({Verdict.TRUSTED, Verdict.UNSTABLE})
 """Verdicts that come with figures."""
+
+DEVICE_FAULTS = frozenset({Verdict.DEVICE_FAULT, Verdict.DEFERRED_HOT})
+"""Verdicts that say nothing of the candidate."""
 
 MODEL_FAULTS = frozenset(
     {
@@ -121,6 +125,42 @@ class Latency:
     first_ms: float
     inner_loops: int
     samples_ns: tuple[int, ...] = field(default=(), repr=False)
+    set_aside: tuple[int, ...] = field(default=(), repr=False)
+    """Places of samples that were taken beside other work and do not count."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One rule of the protocol, and how it went."""
+
+    rule: str
+    passed: bool
+    text: str
+    """For a person, with the remedy where there is one."""
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What became of a model's operators on a device."""
+
+    nodes: int
+    delegated_nodes: int
+    """How many the delegate took."""
+    partitions: int
+    """In how many pieces."""
+
+
+@dataclass(frozen=True)
+class SessionFigure:
+    """What one session of a measurement found, in ms."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    trusted: bool
+    started_unix_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,9 +175,22 @@ class Measurement:
     """Name, version, delegate and threads, e.g. "ai-edge-litert 2.3.0 xnnpack x1"."""
     verdict: Verdict
     message: str = ""
+    fidelity: str = ""
+    """"screen" or "full"; empty for figures of an earlier version."""
+    evidence: tuple[Evidence, ...] = ()
+    """The rules of the protocol, and how each was kept."""
+    sessions: tuple[SessionFigure, ...] = ()
+    """What it was made of, in the order taken; empty for a single session."""
+    graph: GraphFacts | None = None
     latency: Latency | None = None
     peak_memory_kib: int | None = None
     """Resident peak of the worker process while loading and inferring, its own start-up included."""
+    load_memory_kib: int | None = None
+    """The same while loading alone."""
+    run_memory_kib: int | None = None
+    """The same while inferring alone."""
+    arena_kib: int | None = None
+    """Memory of the tensors in the runtime's arena, where the runtime tells."""
     baseline_memory_kib: int | None = None
     """Resident peak of the worker process before the model was loaded."""
     energy_mj: float | None = None

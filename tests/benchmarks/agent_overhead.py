@@ -20,14 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from hilnas.farm import MeasurementOptions  # noqa: E402
+from hilnas.farm import Ask, MeasurementOptions  # noqa: E402
 from hilnas.farm.wire import measure_job  # noqa: E402
 from hilnas_agent.process import Worker  # noqa: E402
 from hilnas_protos.v1 import measurement_pb2 as wire  # noqa: E402
 from tests.unit.agent import tiny_models  # noqa: E402
 from tests.unit.agent.fake_host import AgentProcess, FakeHost, wait_until  # noqa: E402
 
-SHIPPED = measure_job(MeasurementOptions(), "", 1, 1, "0" * 64, 1).protocol
+SHIPPED = measure_job(Ask("0" * 64, "", MeasurementOptions()), "", 1, 1, 1).protocol
 RESIDENT_GOAL_KIB = 35 * 1024
 OVERHEAD_GOAL_MS = 50
 PAUSE_S = 1.0

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from hilnas.estimators.train import CALIBRATION_EXAMPLES, int8_accuracy, to_int8
+from hilnas.farm import Fidelity
 from hilnas.recipe import Recipe, load_recipe
 from hilnas.search.setup import make_task
 from hilnas.spaces.mbconv_module import MBConvNet
@@ -96,10 +97,10 @@ def train_baseline(name: str, module: nn.Module, task: Task, recipe: Recipe) -> 
 async def measure(models: dict[str, bytes], recipe: Recipe) -> dict[str, list[Measurement]]:
     """Measure each model three times, in turns."""
     found: dict[str, list[Measurement]] = {name: [] for name in models}
-    async with local_device(recipe.measurement) as (farm, files, device_class):
+    async with local_device(recipe.measurement) as (measurer, files, device_class):
         for _ in range(3):
             for name, content in models.items():
-                found[name].append(await farm.measure(files.put(content), device_class))
+                found[name].append(await measurer.measure(files.put(content), device_class, Fidelity.FULL))
     return found
 
 

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from hilnas.store import Record
 
+QUICK = {
+    "warmup_runs": 1, "warmup_ms": 0, "max_warmup_ms": 0, "min_sample_ms": 0, "min_sampling_ms": 0,
+    "max_sampling_ms": 100, "remeasures": 0,
+}  # fmt: skip
+"""Sessions of a tenth of a second."""
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
@@ -41,7 +46,7 @@ def recipe(calls, trials=20, earlier=(), **estimator):
             {"quantity": "macs", "target": "0.5 M"},
             {"quantity": "model_size", "limit": "60 KiB"},
         ],
-        "measurement": {"warmup_runs": 1, "warmup_ms": 0, "min_sample_ms": 0, "min_sampling_ms": 0},
+        "measurement": {"screen": QUICK, "full": {**QUICK, "sessions": 2}},
         "final": {"epochs": 1, "top": 1},
     }
 

@@ -19,7 +19,8 @@ from tests.integration.searches import ROOT
 QUICK = [
     "--set", "search.trials=5", "--set", "search.in_flight=4", "--set", "search.group=2", "--set", "task.size=16",
     "--set", "space.resolutions=[1.0]", "--set", "space.kernels=[3]", "--set", "estimator.epochs=2",
-    "--set", "measurement.warmup_ms=0", "--set", "measurement.min_sampling_ms=0",
+    "--set", "measurement.screen={warmup_ms=0, max_warmup_ms=0, min_sampling_ms=0, remeasures=0}",
+    "--set", "measurement.full={sessions=1, warmup_ms=0, max_warmup_ms=0, min_sampling_ms=0, remeasures=0}",
 ]  # fmt: skip
 
 
@@ -239,6 +240,7 @@ def test_arrows_run_one_way():
             "predictors",
         },
         {"strategies", "estimators", "export", "objectives", "farm", "executors"},
+        {"measuring"},
         {"recipe", "search", "report", "testing"},
         {"daemon"},
         {"cli"},

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 
-from hilnas.farm import Farm, FarmError, MeasurementOptions
+from hilnas.farm import Ask, Farm, FarmError, MeasurementOptions
 from hilnas.farm import farm as farm_module
 from hilnas.farm.service import CHUNK_BYTES, AgentServer
 from hilnas.store import ModelFiles
@@ -14,17 +14,21 @@ from hilnas_protos.v1 import agent_pb2, device_pb2, measurement_pb2
 from tests.integration.scripted import CLASS, ScriptedAgent
 
 
+def ask(digest, device_class=CLASS, **more):
+    return Ask(digest, device_class, MeasurementOptions(), **more)
+
+
 @pytest.fixture
 def on_farm(tmp_path, monkeypatch):
     """Run a coroutine function of (farm, address, digest) against a farm that listens."""
     monkeypatch.setattr(farm_module, "RETURN_WITHIN_S", 0.6)
     monkeypatch.setattr(farm_module, "LATE_RESULT_S", 0.3)
 
-    def run(scenario, token="", **options):
+    def run(scenario, token=""):
         async def main():
             models = ModelFiles(tmp_path)
             digest = models.put(b"m" * (CHUNK_BYTES + 7))
-            farm = Farm(models, MeasurementOptions(**options))
+            farm = Farm(models)
             server = AgentServer(farm, token)
             address = await server.start("127.0.0.1:0")
             farm.start()
@@ -42,8 +46,8 @@ def on_farm(tmp_path, monkeypatch):
 def test_a_job_and_its_answer(on_farm):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
-        twin = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
+        twin = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         job = await agent.job()
         assert (job.model.sha256, job.model.size_bytes) == (digest, CHUNK_BYTES + 7)
         chunks = [r async for r in agent.stub.FetchArtifact(agent_pb2.FetchArtifactRequest(sha256=digest))]
@@ -87,7 +91,7 @@ def test_artifacts_that_are_not_there(on_farm, sha256, code):
 def test_a_device_fault_is_tried_on_another_board(on_farm):
     async def scenario(farm, address, digest):
         agents = {name: await ScriptedAgent(address, name).connect() for name in ("one", "two")}
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         job = await agents["one"].job()
         await agents["one"].answer(
             job, measurement_pb2.VERDICT_DEVICE_FAULT, message="disk full", latency=None
@@ -106,7 +110,7 @@ def test_a_device_fault_is_tried_on_another_board(on_farm):
 def test_three_faults_are_enough(on_farm):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         for _ in range(3):
             await agent.answer(
                 await agent.job(), measurement_pb2.VERDICT_DEVICE_FAULT, message="disk full", latency=None
@@ -132,7 +136,7 @@ def figures(**changes):
 def test_answers_that_do_not_fit_are_faults(on_farm, changes):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         await agent.answer(await agent.job(), **changes)
         job = await agent.job()
         assert job.attempt == 2
@@ -145,7 +149,7 @@ def test_answers_that_do_not_fit_are_faults(on_farm, changes):
 def test_a_job_outlives_a_cut_link(on_farm):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         job = await agent.job()
         await agent.hang_up()
         back = await ScriptedAgent(address, epoch=2, running=[job.job_id]).connect()
@@ -160,7 +164,7 @@ def test_a_job_outlives_a_cut_link(on_farm):
 def test_a_job_that_the_agent_lost_is_given_again(on_farm):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         await agent.job()
         await agent.hang_up()
         back = await ScriptedAgent(address, epoch=2).connect()
@@ -176,7 +180,7 @@ def test_a_job_that_the_agent_lost_is_given_again(on_farm):
 def test_a_board_that_stays_away_loses_its_job(on_farm):
     async def scenario(farm, address, digest):
         one = await ScriptedAgent(address, "one").connect()
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         await one.job()
         two = await ScriptedAgent(address, "two").connect()
         await one.hang_up()
@@ -190,7 +194,7 @@ def test_a_board_that_stays_away_loses_its_job(on_farm):
 def test_a_candidate_is_blamed_by_its_second_crash(on_farm):
     async def scenario(farm, address, digest):
         agents = {name: await ScriptedAgent(address, name).connect() for name in ("one", "two")}
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         for name in ("one", "two"):
             job = await agents[name].job()
             await agents[name].answer(job, measurement_pb2.VERDICT_CRASHED, message="SIGSEGV", latency=None)
@@ -205,7 +209,7 @@ def test_a_job_without_any_device_is_given_up(on_farm, monkeypatch):
 
     async def scenario(farm, address, digest):
         farm.wait_s = 0.3
-        measurement = await farm.measure(digest, "nowhere")
+        measurement = await farm.measure(ask(digest, "nowhere"))
         assert measurement.verdict is Verdict.DEVICE_FAULT
         assert "no device of class nowhere" in measurement.message
 
@@ -230,7 +234,7 @@ def test_a_newer_stream_takes_over_and_the_older_is_sent_away(on_farm):
         old = await ScriptedAgent(address, epoch=1).connect()
         new = await ScriptedAgent(address, epoch=2).connect()
         assert "took over" in (await old.read()).goodbye.reason
-        asking = asyncio.ensure_future(farm.measure(digest, CLASS))
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
         await new.answer(await new.job())
         assert (await asking).device == "one"
 
@@ -300,7 +304,7 @@ def test_measuring_on_this_machine_is_told(on_farm):
         farm.on_measuring_here = told.append
         for name, boot in (("here", boot_id), ("elsewhere", "other")):
             agent = await ScriptedAgent(address, name, boot_id=boot, device_class=name).connect()
-            asking = asyncio.ensure_future(farm.measure(digest, name))
+            asking = asyncio.ensure_future(farm.measure(ask(digest, name)))
             job = await agent.job()
             assert not told or name == "elsewhere"
             started = agent_pb2.JobStarted(job_id=job.job_id, attempt=1)

@@ -100,14 +100,14 @@ def _setting(entry: str, word: str) -> tuple[str, Any]:
         return key, value
 
 
-def whole_numbers(option: str, text: str) -> list[int]:
-    """Read positive whole numbers with commas between."""
+def whole_numbers(option: str, text: str, least: int = 1) -> list[int]:
+    """Read whole numbers from `least` with commas between."""
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < 1:
-        raise OptionsError(f'{option} "{text}": write whole numbers from 1 with commas between')
+    if not numbers or min(numbers) < least:
+        raise OptionsError(f'{option} "{text}": write whole numbers from {least} with commas between')
     return numbers
 
 

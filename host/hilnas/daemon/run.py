@@ -1,8 +1,6 @@
 """One search in this process, from a recipe to its results: what `hilnas run` calls."""
 
 import asyncio
-import os
-import secrets
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -11,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hilnas.daemon.agents import Devices, connected_devices
 from hilnas.executors import Executor
 from hilnas.farm import Farm
-from hilnas.farm.devices import DeviceFacts
-from hilnas.farm.local_agent import LocalAgent
-from hilnas.farm.service import AgentServer
+from hilnas.measuring import Measurer
 from hilnas.options import OptionsError
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe, check_recipe
@@ -84,9 +81,9 @@ async def run_search(
             space = make_space(recipe, task.shape, task.classes)
             earlier = await _in_thread(lambda: read_earlier(recipe.search.warm_start, space))
         models, weights = model_files(folder)
-        async with _machinery(run, models) as (farm, executor, devices, agent):
-            run.farm = farm
-            setup = run.setup = make_setup(recipe, task, devices)
+        async with _machinery(run, models) as (devices, executor):
+            run.farm = devices.farm
+            setup = run.setup = make_setup(recipe, task, devices.facts)
             _same_world(history, setup, folder)
             record = record or open_record()
             search = search or record.start_search(
@@ -94,7 +91,7 @@ async def run_search(
             )
             session = str(len(history.sessions))
             facts = {
-                "devices": [device.to_json() for device in devices],
+                "devices": [device.to_json() for device in devices.facts],
                 "task": task_facts(task),
                 "recipe": _recipe_data(recipe),
                 "versions": versions(),
@@ -104,15 +101,18 @@ async def run_search(
                 record.append(
                     search.id, EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]}
                 )
+            measurer = Measurer(devices.farm, recipe.measurement)
             try:
-                context = SearchContext(setup, search.id, record, history, models, weights, farm, executor)
+                context = SearchContext(
+                    setup, search.id, record, history, models, weights, measurer, executor
+                )
                 loop = run.loop = SearchLoop(context)
                 _one_thread()
                 run.phase = "searching"
-                await _unless_agent_fails(loop.run(), agent)
+                await devices.unless_agent_fails(loop.run())
                 run.phase = "training the winner"
                 winners = run.winners = Winners(context, loop.strategy)
-                await _unless_agent_fails(winners.run(), agent)
+                await devices.unless_agent_fails(winners.run())
                 record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
             finally:
                 record.append(search.id, EventKind.SESSION_ENDED, key=session)
@@ -206,41 +206,22 @@ def _same_world(history: History, setup: Setup, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _machinery(
-    run: Run, models: ModelFiles
-) -> AsyncIterator[tuple[Farm, Executor, list[DeviceFacts], LocalAgent | None]]:
-    """Start farm, server, local agent and executor; end them all, whatever happens."""
+async def _machinery(run: Run, models: ModelFiles) -> AsyncIterator[tuple[Devices, Executor]]:
+    """Start the executor and everything that devices need; end them all, whatever happens."""
     recipe, folder = run.recipe, run.folder
-    token = os.environ.get("HILNAS_TOKEN", "")
-    if not token and not (recipe.farm.local_agent and recipe.farm.devices == 1):
-        raise SearchError(
-            "agents of other machines need a token: set HILNAS_TOKEN in this environment and in that of "
-            "each hilnas-agent (deploy/README.md)"
-        )
-    token = token or secrets.token_urlsafe(32)
-    farm = Farm(models, recipe.measurement, recipe.farm.wait_s)
-    server = AgentServer(farm, token)
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
-    agent: LocalAgent | None = None
-    try:
-        farm.start()
+
+    def prepare(farm: Farm) -> None:
         if recipe.farm.quiet:
             farm.on_measuring_here = lambda measuring: executor.pause() if measuring else executor.resume()
-        address = await server.start(recipe.farm.listen)
+
+    def waiting(address: str) -> None:
         run.phase = f"waiting for {recipe.farm.devices} device(s) at {address}"
-        if recipe.farm.local_agent:
-            agent = LocalAgent(
-                address, token, folder, recipe.farm.local_cpus or [max(os.sched_getaffinity(0))]
-            )
-            await agent.start()
-        waiting = farm.wait_for(recipe.farm.devices, recipe.farm.wait_s)
-        devices = await _unless_agent_fails(waiting, agent)
-        yield farm, executor, devices, agent
+
+    try:
+        async with connected_devices(recipe.farm, models, folder, waiting, prepare) as devices:
+            yield devices, executor
     finally:
-        await farm.close()
-        await server.stop()
-        if agent is not None:
-            await agent.stop()
         await executor.close()
 
 
@@ -249,19 +230,3 @@ def _one_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
-
-
-async def _unless_agent_fails(work: Any, agent: LocalAgent | None) -> Any:
-    """Await `work`; an agent that cannot be kept alive ends it with the agent's error."""
-    if agent is None:
-        return await work
-    task, watch = asyncio.ensure_future(work), asyncio.ensure_future(agent.failed())
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            await watch
-        return await task
-    finally:
-        for future in (task, watch):
-            future.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from hilnas_protos.v1 import agent_pb2, device_pb2
+from hilnas_protos.v1 import PROTOCOL_VERSION, agent_pb2, device_pb2
 
 
 class DeviceState(StrEnum):
@@ -74,6 +74,8 @@ class Session:
 
     epoch: int
     boot_id: str
+    protocol: int = PROTOCOL_VERSION
+    """Version of the wire that both sides speak."""
     outgoing: "asyncio.Queue[agent_pb2.ConnectResponse | None]" = field(default_factory=asyncio.Queue)
     last_seen: float = field(default_factory=time.monotonic)
 

@@ -1,7 +1,6 @@
 """The farm: takes measurement jobs, gives them to devices, and answers for lost links and agents."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,12 +8,11 @@ from pathlib import Path
 
 from hilnas.errors import HilnasError
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
-from hilnas.farm.jobs import MAX_ATTEMPTS, Fences, Job
-from hilnas.farm.scheduler import Free, assign
-from hilnas.farm.settings import MeasurementOptions
+from hilnas.farm.jobs import MAX_ATTEMPTS, Ask, Fences, Job
+from hilnas.farm.scheduler import Free, Waiting, assign
 from hilnas.farm.wire import measure_job, measurement
 from hilnas.store import ModelFiles
-from hilnas.trial import Measurement, Verdict
+from hilnas.trial import DEVICE_FAULTS, Measurement, Verdict
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 OFFLINE_AFTER_S = 30.0
@@ -23,6 +21,8 @@ RETURN_WITHIN_S = 15.0
 """A job whose device lost its link waits so long for the device to come back with it."""
 LATE_RESULT_S = 2.0
 """A device that came back without its job may still deliver the job's result within this time."""
+PROTOCOL_WITH_RULES = 2
+"""Agents of this protocol version and newer check a session's rules."""
 DEADLINE_SLACK_S = 60.0
 """Time for fetching a model, beyond the deadline of its execution."""
 
@@ -34,9 +34,8 @@ class FarmError(HilnasError, RuntimeError):
 class Farm:
     """Devices by name and jobs by id. All methods belong to one event loop."""
 
-    def __init__(self, models: ModelFiles, options: MeasurementOptions, wait_s: float = 60.0) -> None:
+    def __init__(self, models: ModelFiles, wait_s: float = 60.0) -> None:
         self.models = models
-        self.options = options
         self.wait_s = wait_s
         """A job is given up when no device of its class has been connected for so long, in seconds."""
         self.devices: dict[str, Device] = {}
@@ -65,20 +64,28 @@ class Farm:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def wait_for(self, count: int, timeout_s: float) -> list[DeviceFacts]:
-        """Return the connected devices once there are `count`; FarmError when they don't come in time."""
+    async def wait_for(self, count: int, timeout_s: float, name: str = "") -> list[DeviceFacts]:
+        """Return the connected devices once there are `count`, among them the one called `name` if it is given.
+
+        FarmError when they don't come in time.
+        """
         deadline = time.monotonic() + timeout_s
-        while len(connected := self.connected()) < count:
+        while not self._all_there(connected := self.connected(), count, name):
             self._arrived.clear()
             try:
                 await asyncio.wait_for(self._arrived.wait(), max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 names = ", ".join(facts.name for facts in connected) or "none"
+                wanted = f'device "{name}"' if name else f"{count} device(s)"
                 raise FarmError(
-                    f"waited {timeout_s:.0f} s for {count} device(s), connected: {names}; start `hilnas-agent "
+                    f"waited {timeout_s:.0f} s for {wanted}, connected: {names}; start `hilnas-agent "
                     "--host ADDRESS` on each (deploy/README.md)"
                 ) from None
         return connected
+
+    @staticmethod
+    def _all_there(connected: list[DeviceFacts], count: int, name: str) -> bool:
+        return len(connected) >= count and (not name or any(facts.name == name for facts in connected))
 
     def connected(self) -> list[DeviceFacts]:
         """Return the devices that have a stream."""
@@ -87,25 +94,23 @@ class Farm:
     def activity(self) -> dict[str, str]:
         """Return what each device is doing: the job's model, or its state."""
         return {
-            name: f"measuring {job.model_sha256[:8]}"
+            name: f"measuring {job.ask.model_sha256[:8]}"
             if (job := self.jobs.get(device.job_id)) is not None
             else device.state.lower()
             for name, device in list(self.devices.items())  # another thread may draw this
         }
 
-    async def measure(self, model_sha256: str, device_class: str) -> Measurement:
-        """Return the measurement of a stored model on a device of a class.
+    async def measure(self, ask: Ask) -> Measurement:
+        """Return one session of a stored model on a device.
 
-        Faults of devices and links are tried again elsewhere; the last one comes back as a
-        DEVICE_FAULT. Asking twice at once for the same thing measures it once.
+        Faults of devices and links are tried again, elsewhere if that may be; the last one comes back as a
+        DEVICE_FAULT (or DEFERRED_HOT). Asking twice at once for the same thing measures it once.
         """
-        key = f"{model_sha256} {device_class} {self.options.protocol_hash} {self.options.runtime_asked}"
-        job_id = hashlib.sha256(key.encode()).hexdigest()[:32]
-        job = self.jobs.get(job_id)
+        job = self.jobs.get(ask.job_id)
         if job is None:
-            size = self.models.path(model_sha256).stat().st_size
+            size = self.models.path(ask.model_sha256).stat().st_size
             done = asyncio.get_running_loop().create_future()
-            job = self.jobs[job_id] = Job(job_id, model_sha256, size, device_class, done)
+            job = self.jobs[ask.job_id] = Job(ask.job_id, ask, size, done)
             self._schedule()
         return await asyncio.shield(job.done)
 
@@ -150,11 +155,11 @@ class Farm:
             return
         device.job_id, device.measuring = "", False
         device.busy_ms += result.total_ms
-        if result.model_sha256 != job.model_sha256 or result.protocol_hash != self.options.protocol_hash:
+        if (result.model_sha256, result.protocol_hash) != (job.ask.model_sha256, job.ask.protocol.hash):
             self._fault(job, f"{name} answered for another model or protocol")
             return
-        value = measurement(result, name, job.device_class)
-        if value.verdict is Verdict.DEVICE_FAULT:
+        value = measurement(result, job.ask, name, job.rules_known)
+        if value.verdict in DEVICE_FAULTS:
             self._fault(job, f"{name}: {value.message}", value)
         elif value.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY) and not job.crashed:
             # Somebody else may have killed the worker: a candidate is blamed by its second crash.
@@ -186,10 +191,11 @@ class Farm:
             value
             or Measurement(
                 device=failed,
-                device_class=job.device_class,
-                model_sha256=job.model_sha256,
-                protocol_hash=self.options.protocol_hash,
-                runtime=self.options.runtime_asked,
+                device_class=job.ask.device_class,
+                model_sha256=job.ask.model_sha256,
+                protocol_hash=job.ask.protocol.hash,
+                runtime=job.ask.options.runtime_asked,
+                fidelity=job.ask.fidelity,
                 verdict=Verdict.DEVICE_FAULT,
                 message="; ".join(job.faults),
                 attempt=job.attempt,
@@ -224,9 +230,11 @@ class Farm:
         job.fence = self._fences.next()
         job.device = device.facts.name
         device.job_id = job.id
-        message = measure_job(self.options, job.id, job.attempt, job.fence, job.model_sha256, job.size)
+        job.rules_known = device.session.protocol >= PROTOCOL_WITH_RULES
+        message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size)
         device.session.send(agent_pb2.ConnectResponse(measure_job=message))
-        limit = self.options.deadline_s + DEADLINE_SLACK_S
+        options = job.ask.options
+        limit = options.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
         self._later(limit, job, job.fence, f"{job.device} gave no answer within {limit:.0f} s")
 
     def _later(self, delay_s: float, job: Job, fence: int, reason: str, unless_back: bool = False) -> None:
@@ -261,16 +269,20 @@ class Farm:
 
     def _give_up_stranded(self) -> None:
         """End jobs that no device has been there for, for too long."""
-        classes = {facts.device_class for facts in self.connected()}
+        present = [Free(facts.name, facts.device_class) for facts in self.connected()]
         now = time.monotonic()
         for job in [job for job in self.jobs.values() if not job.device]:
-            if job.device_class in classes:
+            if any(job.waiting.may_run_on(device) for device in present):
                 job.stranded_since = None
             elif job.stranded_since is None:
                 job.stranded_since = now
             elif now - job.stranded_since > self.wait_s:
                 job.attempt = MAX_ATTEMPTS
-                self._fault(job, f"no device of class {job.device_class} for {self.wait_s:.0f} s")
+                self._fault(job, f"no {_wanted(job.waiting)} for {self.wait_s:.0f} s")
+
+
+def _wanted(job: Waiting) -> str:
+    return f"device {job.device}" if job.device else f"device of class {job.device_class}"
 
 
 def _boot_id() -> str:

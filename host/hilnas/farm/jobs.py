@@ -1,8 +1,10 @@
 """Measurement jobs: what waits, what runs where, and whose answer counts."""
 
 import asyncio
+import hashlib
 from dataclasses import dataclass, field
 
+from hilnas.farm.protocol import Fidelity, MeasurementOptions, Protocol
 from hilnas.farm.scheduler import Waiting
 from hilnas.trial import Measurement
 
@@ -10,14 +12,47 @@ MAX_ATTEMPTS = 3
 """A job is tried this often; only faults of a device or its link are tried again."""
 
 
+@dataclass(frozen=True)
+class Ask:
+    """One session wanted of a model, on any device of a class or on a named one of them."""
+
+    model_sha256: str
+    device_class: str
+    options: MeasurementOptions
+    fidelity: Fidelity = Fidelity.SCREEN
+    session: int = 0
+    """Tells the sessions of one measurement apart."""
+    device: str = ""
+    """The device that must take it; any of the class when empty."""
+    urgent: bool = False
+    """Goes before all that waits."""
+
+    @property
+    def protocol(self) -> Protocol:
+        """Return the protocol to follow."""
+        return self.options.protocol(self.fidelity)
+
+    @property
+    def job_id(self) -> str:
+        """Name the job: the same thing asked twice at once is one job."""
+        key = (
+            self.model_sha256,
+            self.device_class,
+            self.device,
+            self.protocol.hash,
+            self.options.runtime_asked,
+        )
+        text = " ".join([*key, str(self.session)])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 @dataclass
 class Job:
-    """One measurement asked for. Its answer counts only under the fence of the lease it runs under."""
+    """One session asked for. Its answer counts only under the fence of the lease it runs under."""
 
     id: str
-    model_sha256: str
+    ask: Ask
     size: int
-    device_class: str
     done: "asyncio.Future[Measurement]"
     attempt: int = 0
     fence: int = 0
@@ -25,8 +60,10 @@ class Job:
     """The device that runs it; empty while it waits."""
     crashed: bool = False
     """Has a worker crashed on it once?"""
+    rules_known: bool = True
+    """Does the device's agent check a session's rules?"""
     stranded_since: float | None = None
-    """Since when no device of its class has been there, by the monotonic clock."""
+    """Since when no device that could take it has been there, by the monotonic clock."""
     failed_on: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     """What went wrong so far, in words."""
@@ -34,7 +71,8 @@ class Job:
     @property
     def waiting(self) -> Waiting:
         """Return what the scheduler needs to know."""
-        return Waiting(self.id, self.device_class, frozenset(self.failed_on))
+        ask = self.ask
+        return Waiting(self.id, ask.device_class, frozenset(self.failed_on), ask.device, ask.urgent)
 
 
 class Fences:

@@ -12,6 +12,14 @@ class Waiting:
     device_class: str
     avoid: frozenset[str] = frozenset()
     """Devices that failed it already."""
+    device: str = ""
+    """The one device that may take it; any of the class when empty."""
+    urgent: bool = False
+    """Goes before all others."""
+
+    def may_run_on(self, device: "Free") -> bool:
+        """Is a device one of those asked for?"""
+        return device.device_class == self.device_class and self.device in ("", device.name)
 
 
 @dataclass(frozen=True)
@@ -23,17 +31,17 @@ class Free:
 
 
 def assign(waiting: Sequence[Waiting], free: Sequence[Free], known: Sequence[Free]) -> list[tuple[str, str]]:
-    """Return (job, device) pairs: first come, first served within a class, each device once.
+    """Return (job, device) pairs: urgent ones, then first come, first served within a class; each device once.
 
-    A device that failed a job gets it again only when every known one of its class did.
+    A device that failed a job gets it again only when every known one that may run it did.
     """
     pairs: list[tuple[str, str]] = []
     left = list(free)
-    for job in waiting:
-        everyone = {device.name for device in known if device.device_class == job.device_class}
+    for job in sorted(waiting, key=lambda job: not job.urgent):
+        everyone = {device.name for device in known if job.may_run_on(device)}
         avoid = job.avoid if everyone - job.avoid else frozenset()
         for device in left:
-            if device.device_class == job.device_class and device.name not in avoid:
+            if job.may_run_on(device) and device.name not in avoid:
                 pairs.append((job.job_id, device.name))
                 left.remove(device)
                 break

@@ -110,7 +110,7 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
             max_artifact_bytes=MAX_ARTIFACT_BYTES,
         )
         await context.write(agent_pb2.ConnectResponse(welcome=welcome))
-        return DeviceFacts.from_hello(hello), Session(hello.session_epoch, hello.boot_id)
+        return DeviceFacts.from_hello(hello), Session(hello.session_epoch, hello.boot_id, welcome.protocol)
 
     def _conflict(self, hello: agent_pb2.Hello) -> str:
         """Say why a device cannot have its name now; it may try again, since a dead stream passes."""

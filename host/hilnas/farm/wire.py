@@ -2,12 +2,21 @@
 
 import math
 
-from hilnas.farm.settings import CONFIDENCE, MeasurementOptions
-from hilnas.trial import FIGURE_VERDICTS, Latency, Measurement, Verdict
+from hilnas.farm.jobs import Ask
+from hilnas.farm.protocol import CONFIDENCE
+from hilnas.trial import FIGURE_VERDICTS, Evidence, GraphFacts, Latency, Measurement, Verdict
 from hilnas_protos.v1 import measurement_pb2
 
 MAX_SAMPLES = 100_000
 """Raw samples kept of one measurement; a peer that sends more is cut."""
+
+BOOTSTRAP_RESAMPLES = 1000
+"""Resamples behind a session's interval."""
+
+_SAMPLING = (
+    *("warmup_runs", "warmup_ms", "max_warmup_ms", "min_samples", "floor_samples"),
+    *("min_sample_ms", "min_sampling_ms", "max_sampling_ms", "max_half_width"),
+)
 
 _VERDICTS = {
     number: Verdict(name.removeprefix("VERDICT_"))
@@ -16,46 +25,57 @@ _VERDICTS = {
 }
 
 
-def measure_job(
-    options: MeasurementOptions, job_id: str, attempt: int, fence: int, model_sha256: str, size: int
-) -> measurement_pb2.MeasureJob:
-    """Return the message that asks for a measurement."""
+def measure_job(ask: Ask, job_id: str, attempt: int, fence: int, size: int) -> measurement_pb2.MeasureJob:
+    """Return the message that asks for a session."""
+    options, protocol = ask.options, ask.protocol
+    # What concerns several sessions is the host's own affair.
+    sampling = protocol.sampling.model_dump(include=set(_SAMPLING))
     return measurement_pb2.MeasureJob(
         job_id=job_id,
         attempt=attempt,
         fence=fence,
-        model=measurement_pb2.Artifact(sha256=model_sha256, size_bytes=size),
-        runtime=measurement_pb2.RuntimeSpec(name=options.runtime, threads=options.threads),
-        protocol=measurement_pb2.MeasurementProtocol(
-            warmup_runs=options.warmup_runs,
-            warmup_ms=options.warmup_ms,
-            min_samples=options.min_samples,
-            min_sample_ms=options.min_sample_ms,
-            min_sampling_ms=options.min_sampling_ms,
-            max_sampling_ms=options.max_sampling_ms,
-            confidence=CONFIDENCE,
-            bootstrap_resamples=options.bootstrap_resamples,
-            max_half_width=options.max_half_width,
+        model=measurement_pb2.Artifact(sha256=ask.model_sha256, size_bytes=size),
+        runtime=measurement_pb2.RuntimeSpec(
+            name=options.runtime, threads=options.threads, delegate="" if options.xnnpack else "none"
         ),
-        protocol_hash=options.protocol_hash,
+        protocol=measurement_pb2.MeasurementProtocol(
+            **sampling,
+            confidence=CONFIDENCE,
+            bootstrap_resamples=BOOTSTRAP_RESAMPLES,
+            rules=measurement_pb2.SessionRules(**protocol.rules.model_dump()),
+            preflight=measurement_pb2.Preflight(**protocol.preflight.model_dump()),
+        ),
+        protocol_hash=protocol.hash,
         limits=measurement_pb2.WorkerLimits(
             deadline_ms=round(options.deadline_s * 1000), address_space_mib=options.address_space_mib
         ),
-        input_seed=int(model_sha256[:8], 16),
+        input_seed=int(ask.model_sha256[:8], 16),
     )
 
 
-def measurement(result: measurement_pb2.MeasureResult, device: str, device_class: str) -> Measurement:
-    """Return the value of a result. A verdict without figures where it needs them is a DEVICE_FAULT."""
+def measurement(
+    result: measurement_pb2.MeasureResult, ask: Ask, device: str, rules_known: bool = True
+) -> Measurement:
+    """Return the value of a result. A verdict without figures where it needs them is a DEVICE_FAULT.
+
+    What an agent says that does not know the rules (not `rules_known`) is UNSTABLE at best.
+    """
     verdict = _VERDICTS.get(result.verdict, Verdict.DEVICE_FAULT)
     message = result.message
     figures = verdict in FIGURE_VERDICTS
     if figures and not (result.HasField("latency") and _sound(result)):
         verdict, message, figures = Verdict.DEVICE_FAULT, "the agent sent figures that cannot be", False
-    runtime = result.runtime
+    evidence = tuple(_evidence(each) for each in result.evidence)
+    if figures and not rules_known:
+        old = Evidence(
+            "agent", False, "the agent is too old to check its figures: install the host's version"
+        )
+        verdict, message, evidence = Verdict.UNSTABLE, old.text, (*evidence, old)
+    runtime, memory = result.runtime, result.memory
+    peaks = (memory.load_peak_kib, memory.run_peak_kib) if figures else (0, 0)
     return Measurement(
         device=device,
-        device_class=device_class,
+        device_class=ask.device_class,
         model_sha256=result.model_sha256,
         protocol_hash=result.protocol_hash,
         runtime=" ".join(
@@ -63,15 +83,31 @@ def measurement(result: measurement_pb2.MeasureResult, device: str, device_class
         ),
         verdict=verdict,
         message=message,
-        latency=_latency(result.latency) if figures else None,
-        peak_memory_kib=max(result.memory.load_peak_kib, result.memory.run_peak_kib) or None
-        if figures
+        fidelity=ask.fidelity,
+        evidence=evidence,
+        graph=GraphFacts(runtime.nodes, runtime.delegated_nodes, runtime.partitions)
+        if runtime.nodes
         else None,
-        baseline_memory_kib=result.memory.baseline_kib or None,
+        latency=_latency(result.latency) if figures else None,
+        peak_memory_kib=max(peaks) or None,
+        load_memory_kib=peaks[0] or None,
+        run_memory_kib=peaks[1] or None,
+        arena_kib=memory.arena_kib if figures and memory.HasField("arena_kib") else None,
+        baseline_memory_kib=memory.baseline_kib or None,
         conditions=_conditions(result.conditions),
         started_unix_ms=result.started_unix_ms,
         device_ms=result.total_ms if math.isfinite(result.total_ms) else 0.0,
         attempt=result.attempt,
+    )
+
+
+def _evidence(evidence: measurement_pb2.Evidence) -> Evidence:
+    return Evidence(
+        evidence.rule,
+        evidence.passed,
+        evidence.text,
+        evidence.value if evidence.HasField("value") and math.isfinite(evidence.value) else None,
+        evidence.limit if evidence.HasField("limit") and math.isfinite(evidence.limit) else None,
     )
 
 
@@ -100,6 +136,7 @@ def _latency(latency: measurement_pb2.Latency) -> Latency:
         first_ms=latency.first_ms,
         inner_loops=latency.inner_loops,
         samples_ns=tuple(latency.samples_ns[:MAX_SAMPLES]),
+        set_aside=tuple(latency.set_aside[:MAX_SAMPLES]),
     )
 
 

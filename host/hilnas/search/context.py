@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hilnas.executors import Executor
-from hilnas.farm import Farm
+from hilnas.farm import Fidelity
+from hilnas.measuring import Measurer
 from hilnas.search.history import History
 from hilnas.search.setup import Setup
 from hilnas.store import EventKind, ModelFiles, Record
@@ -23,7 +24,7 @@ class SearchContext:
     """Fed every event of the record as it is appended."""
     models: ModelFiles
     weights: ModelFiles
-    farm: Farm
+    measurer: Measurer
     executor: Executor
 
     def append(
@@ -43,19 +44,20 @@ class SearchContext:
     ) -> Measurement:
         """Return what a device class says of a stored model, as an event of `kind`.
 
-        It is asked once: the record knows the rest, unless it is to be asked `anew`.
+        It is asked once: the record knows the rest, unless it is to be asked `anew`. What is in doubt, and
+        what ships, is measured in full.
 
-        A DEVICE_FAULT is returned and not recorded: it says nothing of the model. Nor is a failure of a
-        winner, whose architecture has been measured before: that must be mended, and then tried again.
+        A fault of the device is returned and not recorded: it says nothing of the model. Nor is a failure
+        of a winner, whose architecture has been measured before: that must be mended, and then tried again.
         """
-        options = self.farm.options
+        options, final = self.measurer.options, kind is EventKind.WINNER_MEASURED
+        fidelity = Fidelity.FULL if anew or final else options.fidelity
         known = None
         if not anew:
             known = self.record.find_measurement(
-                model_sha256, device_class, options.protocol_hash, options.runtime_asked
+                model_sha256, device_class, options.protocol(fidelity).hash, options.runtime_asked
             )
-        measurement = known or await self.farm.measure(model_sha256, device_class)
-        final = kind is EventKind.WINNER_MEASURED
+        measurement = known or await self.measurer.measure(model_sha256, device_class, fidelity)
         if measurement.verdict in FIGURE_VERDICTS or (measurement.verdict in MODEL_FAULTS and not final):
             self.record.append_measurement(
                 self.search_id, trial, measurement, options.runtime_asked, kind, key

@@ -16,7 +16,7 @@ from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.tasks import TaskError
 from hilnas.tasks.training import TrainingError
-from hilnas.trial import MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Trial, Verdict
+from hilnas.trial import DEVICE_FAULTS, MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Trial
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ class Lifecycle:
             EventKind.MEASURED,
             anew=trial.proposal.repeat > 0,
         )
-        if measurement.verdict is Verdict.DEVICE_FAULT:
+        if measurement.verdict in DEVICE_FAULTS:
             raise _Failed(f"{measurement.verdict} on {measurement.device}: {measurement.message}")
         self._judge(number, measurement)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import NormalDist
 
-from hilnas.farm.settings import CONFIDENCE
+from hilnas.farm.protocol import CONFIDENCE
 from hilnas.objectives import STATIC, Figure, Objective, Quantity, broken_limit, score
 from hilnas.trial import Estimate, Latency, Measurement, ModelFacts, Trial, TrialStatus, Verdict
 

@@ -3,15 +3,18 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from array import array
+from dataclasses import asdict
 
 import pytest
 
 from hilnas_agent import runtimes, verdicts
 from hilnas_agent.process import Worker, WorkerGoneError
+from hilnas_agent.settings import Rules
 from tests.unit.agent import tiny_models
 from tests.unit.agent.fake_host import command_line, running, wait_until
 
@@ -69,7 +72,55 @@ def test_a_good_model_is_measured(path, tmp_path):
     assert latency["inner_loops"] * min(answer["samples"]) > 0.05e6
     assert 0 < memory["baseline_kib"] <= memory["load_peak_kib"]
     assert memory["run_peak_kib"] > 0
-    assert answer["delegate"] == ("xnnpack" if "litert" in path else "")
+    graph = answer["runtime"]
+    assert graph["delegate"] == ("xnnpack" if "litert" in path else "")
+    assert graph["nodes"] >= graph["delegated_nodes"] == (graph["nodes"] if "litert" in path else 0)
+    assert memory["arena_kib"] > 0
+    assert [each["rule"] for each in answer["evidence"]] == ["interval"], "an older host asks for no rules"
+
+
+@both_runtimes
+def test_without_a_delegate_the_arena_holds_more(path, tmp_path):
+    arenas = []
+    for delegate in ("", "none"):
+        _, _, answer = measure(path, tiny_models.good(), tmp_path, delegate=delegate)
+        arenas.append(answer["memory"]["arena_kib"])
+        assert answer["runtime"]["delegate"] == ("xnnpack" if "litert" in path and not delegate else "")
+    assert arenas[0] <= arenas[1]
+
+
+def test_every_rule_is_told(tmp_path):
+    rules = asdict(Rules(max_switches_per_sample=-1))
+    verdict, message, answer = measure(
+        OFFERS[0].path,
+        tiny_models.good(),
+        tmp_path,
+        protocol=PROTOCOL | {"rules": rules, "max_sampling_ms": 300},
+    )
+    told = {each["rule"]: each for each in answer["evidence"]}
+    assert {"interval", "drift", "spread", "outliers", "switches", "quiet", "page-faults", "swap"} <= set(
+        told
+    )
+    assert verdict == "UNSTABLE"
+    assert not told["switches"]["passed"]
+    assert told["switches"]["text"] in message
+    assert answer["conditions"]["neighbour_load"] >= 0
+
+
+def test_samples_beside_a_neighbour_are_set_aside(tmp_path):
+    """A neighbour that works in bursts: what is left was taken while it slept."""
+    bursts = "import time\nwhile True:\n  e=time.time()+.3\n  while time.time()<e: pass\n  time.sleep(.7)"
+    neighbour = subprocess.Popen([sys.executable, "-c", bursts])
+    try:
+        rules = asdict(Rules())
+        protocol = PROTOCOL | {"rules": rules, "min_sampling_ms": 2000, "max_sampling_ms": 2500}
+        _, _, answer = measure(OFFERS[0].path, tiny_models.good(), tmp_path, protocol=protocol, cpus=[0])
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    told = {each["rule"]: each for each in answer["evidence"]}
+    # Everything else on this machine is a neighbour as well, and may never be quiet.
+    assert answer["latency"]["set_aside"] or not told["quiet"]["passed"]
 
 
 @both_runtimes

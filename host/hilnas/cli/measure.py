@@ -1,0 +1,241 @@
+"""`hilnas measure`: any .tflite on a device, from the command line."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hilnas.daemon.measure import Bench, bench
+from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
+from hilnas.measuring import Comparison
+from hilnas.options import OptionsError
+from hilnas.trial import FIGURE_VERDICTS, Measurement
+
+
+def measure_command(
+    files: Sequence[Path],
+    farm: FarmOptions,
+    measurement: MeasurementOptions,
+    fidelity: Fidelity,
+    device: str,
+    comparing: bool,
+    as_json: bool,
+) -> int:
+    """Measure models and print what was found; return the exit code."""
+    if comparing and len(files) != 2:
+        raise OptionsError(f"--compare takes two models, not {len(files)}")
+    contents = [read_model_file(file) for file in files]
+    console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
+
+    async def work() -> tuple[list[Measurement | None], Comparison | None]:
+        with _Sessions(console, len(contents), measurement, fidelity) as shown:
+            async with bench(farm, measurement, device, shown.waiting) as place:
+                shown.measuring(place)
+                if not comparing:
+                    return list(await place.measure(contents, fidelity, shown.taken)), None
+                compared = await place.compare(contents[0], contents[1], fidelity, shown.taken)
+                return [compared.first, compared.second], compared
+
+    found, compared = asyncio.run(work())
+    measured = [one for one in found if one is not None]
+    if as_json:
+        for one in measured:
+            print(json.dumps(as_data(one, measurement.threads)))
+        if compared is not None and compared.ratio is not None:
+            print(json.dumps(_ratio_data(compared)))
+    else:
+        _print(console, files, found)
+        if compared is not None:
+            _print_ratio(console, files, compared)
+    return 0 if len(measured) == len(files) and all(m.verdict in FIGURE_VERDICTS for m in measured) else 1
+
+
+def read_model_file(file: Path) -> bytes:
+    """Return a model's content; OptionsError when it is none, so that nothing broken is shipped."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:
+        raise OptionsError(f"there is no file {file}") from None
+    except IsADirectoryError:
+        raise OptionsError(f"{file} is a folder: name the .tflite file in it") from None
+    if content[4:8] != b"TFL3":
+        raise OptionsError(f"{file} is no .tflite model: the identifier TFL3 is missing at byte 4")
+    return content
+
+
+def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
+    """Return a measurement as `--json` prints it."""
+    latency, graph = measurement.latency, measurement.graph
+    return {
+        "model_sha256": measurement.model_sha256,
+        "device": measurement.device,
+        "device_class": measurement.device_class,
+        "runtime": measurement.runtime,
+        "threads": threads,
+        "fidelity": measurement.fidelity,
+        "protocol_hash": measurement.protocol_hash,
+        "latency_ms": {
+            "median": latency.median_ms,
+            "low": latency.low_ms,
+            "high": latency.high_ms,
+            "p5": latency.p5_ms,
+            "p95": latency.p95_ms,
+            "samples": [ns / 1e6 for ns in latency.samples_ns],
+            "set_aside": list(latency.set_aside),
+            "load": latency.load_ms,
+            "first": latency.first_ms,
+            "sessions": [session.median_ms for session in measurement.sessions],
+        }
+        if latency
+        else None,
+        "peak_memory_kib": measurement.peak_memory_kib,
+        "memory_kib": {
+            "baseline": measurement.baseline_memory_kib,
+            "load_peak": measurement.load_memory_kib,
+            "run_peak": measurement.run_memory_kib,
+            "arena": measurement.arena_kib,
+        },
+        "graph": {"nodes": graph.nodes, "delegated": graph.delegated_nodes, "partitions": graph.partitions}
+        if graph
+        else None,
+        "energy_mj": measurement.energy_mj,
+        "energy_reason": measurement.energy_reason if measurement.energy_mj is None else "",
+        "verdict": measurement.verdict.value,
+        "message": measurement.message,
+        "evidence": [
+            {"rule": e.rule, "passed": e.passed, "value": e.value, "limit": e.limit, "text": e.text}
+            for e in measurement.evidence
+        ],
+        "conditions": dict(measurement.conditions),
+    }
+
+
+def _ratio_data(compared: Comparison) -> Mapping[str, Any]:
+    return {
+        "ratio": {"median": compared.ratio, "low": compared.low, "high": compared.high},
+        "pairs": compared.pairs,
+        "differ": compared.differ,
+    }
+
+
+def _print(console: Console, files: Sequence[Path], found: Sequence[Measurement | None]) -> None:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("model", overflow="fold", min_width=8)
+    for column in ("latency\nms", "95 %\ninterval", "p95\nms", "peak\nKiB", "energy\nmJ"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for file, one in zip(files, found, strict=True):
+        table.add_row(file.name, *(_cells(one) if one else [*["–"] * 5, "not measured"]))
+    console.print(table, soft_wrap=False)
+    first = next((one for one in found if one is not None), None)
+    if first is not None:
+        console.print(
+            f"{first.device} ({first.device_class}), {first.runtime}, protocol {first.protocol_hash}"
+        )
+    for file, one in zip(files, found, strict=True):
+        if one is not None:
+            _explain(console, file, one)
+
+
+def _cells(one: Measurement) -> list[str]:
+    latency = one.latency
+    figures = ["–"] * 3
+    if latency is not None:
+        figures = [
+            f"{latency.median_ms:.4g}",
+            f"{latency.low_ms:.4g}–{latency.high_ms:.4g}",
+            f"{latency.p95_ms:.4g}",
+        ]
+    memory = str(one.peak_memory_kib) if one.peak_memory_kib is not None else "–"
+    energy = f"{one.energy_mj:.3g}" if one.energy_mj is not None else "–"
+    return [*figures, memory, energy, one.verdict.value]
+
+
+def _explain(console: Console, file: Path, one: Measurement) -> None:
+    """Say why a verdict is what it is, what could not be vouched for, and what the device was like."""
+    if one.verdict not in FIGURE_VERDICTS:
+        console.print(f"{file.name}: {one.verdict}: {one.message}")
+        return
+    for each in one.evidence:
+        if not each.passed:
+            console.print(f"{file.name}: {each.rule}: {each.text}")
+    latency = one.latency
+    facts = [delegation(one)]
+    if latency is not None:
+        facts.append(f"load {latency.load_ms:.3g} ms, first inference {latency.first_ms:.3g} ms")
+    if one.arena_kib is not None:
+        facts.append(f"arena {one.arena_kib} KiB")
+    if one.energy_mj is None:
+        facts.append(f"no energy: {one.energy_reason}")
+    facts += [f"{name.replace('_', ' ')} {_value(value)}" for name, value in one.conditions.items()]
+    console.print(f"{file.name}: {', '.join(filter(None, facts))}", style="dim")
+
+
+def delegation(one: Measurement) -> str:
+    """Say what a delegate took of a model; empty where the runtime did not tell."""
+    graph = one.graph
+    if graph is None:
+        return ""
+    if graph.delegated_nodes == 0:
+        return f"none of {graph.nodes} operators went to XNNPACK: they ran on the runtime's own kernels"
+    pieces = "1 piece" if graph.partitions == 1 else f"{graph.partitions} pieces"
+    return f"{graph.delegated_nodes} of {graph.nodes} operators went to XNNPACK in {pieces}"
+
+
+def _value(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _print_ratio(console: Console, files: Sequence[Path], compared: Comparison) -> None:
+    if compared.ratio is None:
+        console.print("No ratio: one of the two gave no figure")
+        return
+    low, high = compared.low or 0.0, compared.high or 0.0
+    sure = "" if compared.differ else ": no difference is shown"
+    console.print(
+        f"{files[1].name} takes {compared.ratio:.4g} times as long as {files[0].name} "
+        f"[{low:.4g}, {high:.4g}], {compared.pairs} pairs of sessions in turns{sure}"
+    )
+
+
+class _Sessions:
+    """Shows how many sessions have been taken of those that are planned."""
+
+    def __init__(
+        self, console: Console, models: int, measurement: MeasurementOptions, fidelity: Fidelity
+    ) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} sessions"))
+        self._progress = Progress(*columns, TimeElapsedColumn(), console=console, transient=True)
+        self._planned = models * measurement.protocol(fidelity).sampling.sessions
+        self._row: TaskID | None = None
+
+    def __enter__(self) -> "_Sessions":
+        self._progress.start()
+        self._row = self._progress.add_task("starting", total=self._planned)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def waiting(self, address: str) -> None:
+        """Tell where a device is waited for."""
+        self._describe(f"waiting for a device at {address}")
+
+    def measuring(self, place: Bench) -> None:
+        """Tell the device."""
+        self._describe(f"measuring on {place.device.name}")
+
+    def taken(self, session: Measurement) -> None:
+        """Count a session."""
+        assert self._row is not None
+        self._progress.advance(self._row)
+
+    def _describe(self, text: str) -> None:
+        assert self._row is not None
+        self._progress.update(self._row, description=text)
