@@ -24,6 +24,8 @@ class Ask:
     """Tells the sessions of one measurement apart."""
     device: str = ""
     """The device that must take it; any of the class when empty."""
+    prefer: str = ""
+    """The device that should take it, while it is there."""
     urgent: bool = False
     """Goes before all that waits."""
 
@@ -72,7 +74,9 @@ class Job:
     def waiting(self) -> Waiting:
         """Return what the scheduler needs to know."""
         ask = self.ask
-        return Waiting(self.id, ask.device_class, frozenset(self.failed_on), ask.device, ask.urgent)
+        return Waiting(
+            self.id, ask.device_class, frozenset(self.failed_on), ask.device, ask.prefer, ask.urgent
+        )
 
 
 class Fences:

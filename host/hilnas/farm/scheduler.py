@@ -14,6 +14,8 @@ class Waiting:
     """Devices that failed it already."""
     device: str = ""
     """The one device that may take it; any of the class when empty."""
+    prefer: str = ""
+    """The device that should take it, and is waited for while it is there and has not failed it."""
     urgent: bool = False
     """Goes before all others."""
 
@@ -33,15 +35,19 @@ class Free:
 def assign(waiting: Sequence[Waiting], free: Sequence[Free], known: Sequence[Free]) -> list[tuple[str, str]]:
     """Return (job, device) pairs: urgent ones, then first come, first served within a class; each device once.
 
-    A device that failed a job gets it again only when every known one that may run it did.
+    A device that failed a job gets it again only when every known one that may run it did. `known` are those
+    that are connected, `free` those of them that have nothing to do.
     """
     pairs: list[tuple[str, str]] = []
     left = list(free)
     for job in sorted(waiting, key=lambda job: not job.urgent):
         everyone = {device.name for device in known if job.may_run_on(device)}
         avoid = job.avoid if everyone - job.avoid else frozenset()
+        allowed = everyone - avoid
+        if job.prefer in allowed:
+            allowed = {job.prefer}
         for device in left:
-            if job.may_run_on(device) and device.name not in avoid:
+            if device.name in allowed:
                 pairs.append((job.job_id, device.name))
                 left.remove(device)
                 break

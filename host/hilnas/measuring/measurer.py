@@ -47,15 +47,17 @@ class Measurer:
                 await self._sleep(sampling.cooldown_s * 2 ** (attempt - 1))
             fresh: list[Measurement] = []
             while len(sessions) + len(fresh) < sampling.sessions:
-                ask = Ask(model_sha256, device_class, self.options, fidelity, number, device)
+                before = [*sessions, *fresh]
+                prefer = before[-1].device if before else ""
+                ask = Ask(model_sha256, device_class, self.options, fidelity, number, device, prefer)
                 number += 1
                 session = await self.farm.measure(ask)
                 spent_ms += session.device_ms
                 taken(session)
                 if session.verdict not in FIGURE_VERDICTS:
                     return session
-                if sessions and session.device != sessions[0].device:
-                    sessions = []  # another board goes on: its figures are not to be mixed with the first one's
+                if prefer and session.device != prefer:
+                    sessions, fresh = [], []  # another board goes on: the two must not be mixed
                 fresh.append(session)
             everything = [*sessions, *fresh]
             result = combine(everything, protocol, seed=attempt)
