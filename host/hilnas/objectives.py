@@ -157,12 +157,17 @@ def figure_of(objective: Objective, trial: Trial) -> Figure | None:
     if measurement is None or measurement.verdict not in FIGURE_VERDICTS:
         return None
     if quantity is Quantity.LATENCY:
-        latency = measurement.latency
-        return (
-            Figure(latency.median_ms, (latency.high_ms - latency.low_ms) / _INTERVAL_SES) if latency else None
-        )
+        return _latency(measurement)
     value = measurement.peak_memory_kib if quantity is Quantity.PEAK_MEMORY else measurement.energy_mj
     return Figure(float(value)) if value is not None else None
+
+
+def _latency(measurement: Measurement) -> Figure | None:
+    """Return a latency as the first board of the class would have it, so that boards are interchangeable."""
+    latency, slow = measurement.latency, measurement.canary_factor or 1.0
+    if latency is None:
+        return None
+    return Figure(latency.median_ms / slow, (latency.high_ms - latency.low_ms) / slow / _INTERVAL_SES)
 
 
 def _measurement_of(objective: Objective, trial: Trial) -> Measurement | None:

@@ -193,6 +193,8 @@ class Measurement:
     """Memory of the tensors in the runtime's arena, where the runtime tells."""
     baseline_memory_kib: int | None = None
     """Resident peak of the worker process before the model was loaded."""
+    canary_factor: float | None = None
+    """How slow the device is beside the first of its class, by the reference model; None without one."""
     energy_mj: float | None = None
     energy_reason: str = "the device has no energy meter"
     """Why there is no energy figure; empty when there is one."""
@@ -201,6 +203,25 @@ class Measurement:
     device_ms: float = 0.0
     """Time the device was busy with the job."""
     attempt: int = 1
+
+
+@dataclass(frozen=True)
+class CanaryReading:
+    """What the reference model took on a device, and what that says of the device."""
+
+    device: str
+    device_class: str
+    verdict: Verdict
+    median_ms: float | None = None
+    drift: float | None = None
+    """Change since the device's first TRUSTED reading, as a share; None where either is missing."""
+    factor: float | None = None
+    """How slow the device is beside the first one of its class: medians of all TRUSTED readings."""
+    state: str = ""
+    """"steady", "drifting" (once beyond what is allowed), "quarantine" (twice far beyond), or "unsure"."""
+    doubtful: tuple[str, ...] = ()
+    """Models whose figures were taken since the last steady reading, where this one is not."""
+    message: str = ""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _print_front(console: Console, results: Mapping[str, Any]) -> None:
             )
     console.print(table, soft_wrap=False)
     if any(m["verdict"] == "UNSTABLE" for row in rows for m in row["measurements"]):
-        console.print("~ UNSTABLE: less sure than measurement.max_half_width allows")
+        console.print("~ UNSTABLE: a rule of the protocol was broken; result.json says which")
 
 
 def _figures(measurement: Mapping[str, Any] | None) -> list[str]:

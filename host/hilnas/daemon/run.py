@@ -13,6 +13,7 @@ from hilnas.daemon.agents import Devices, connected_devices
 from hilnas.executors import Executor
 from hilnas.farm import Farm
 from hilnas.measuring import Measurer
+from hilnas.measuring.canary import canary_model
 from hilnas.options import OptionsError
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe, check_recipe
@@ -26,6 +27,7 @@ from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.codec import dump
 from hilnas.store.lock import exclusive
+from hilnas.trial import CanaryReading
 from hilnas.versions import versions
 
 T = TypeVar("T")
@@ -101,7 +103,7 @@ async def run_search(
                 record.append(
                     search.id, EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]}
                 )
-            measurer = Measurer(devices.farm, recipe.measurement)
+            measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
                 context = SearchContext(
                     setup, search.id, record, history, models, weights, measurer, executor
@@ -223,6 +225,21 @@ async def _machinery(run: Run, models: ModelFiles) -> AsyncIterator[tuple[Device
             yield devices, executor
     finally:
         await executor.close()
+
+
+def _measurer(
+    farm: Farm, recipe: Recipe, models: ModelFiles, record: Record, search_id: str, history: History
+) -> Measurer:
+    """Return a measurer whose canaries are in the record, and go on from there."""
+
+    def heard(reading: CanaryReading) -> None:
+        key = f"{reading.device} {len(history.canaries)}"
+        record.append(search_id, EventKind.CANARY, key=key, payload=dump(reading))
+
+    canary = models.put(canary_model()) if recipe.measurement.canary.every else ""
+    measurer = Measurer(farm, recipe.measurement, canary=canary, heard=heard)
+    measurer.canaries.restore(history.canaries)
+    return measurer
 
 
 def _one_thread() -> None:

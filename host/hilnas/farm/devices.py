@@ -16,6 +16,7 @@ class DeviceState(StrEnum):
     READY = "READY"
     LEASED = "LEASED"
     OFFLINE = "OFFLINE"
+    QUARANTINED = "QUARANTINED"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,10 @@ class Device:
     """Has the job's worker started, and not answered yet?"""
     busy_ms: float = 0.0
     """Time spent on jobs that ended."""
+    doubt: str = ""
+    """Why its figures are in doubt; empty while they are not."""
+    quarantined: bool = False
+    """It gets no jobs until the host is started anew."""
     resident_kib: int = 0
     """Memory of the agent's main process at its last heartbeat."""
 
@@ -109,4 +114,6 @@ class Device:
         """Return where the device stands."""
         if self.session is None:
             return DeviceState.OFFLINE
+        if self.quarantined:
+            return DeviceState.QUARANTINED
         return DeviceState.LEASED if self.job_id else DeviceState.READY

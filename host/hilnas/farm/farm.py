@@ -27,6 +27,9 @@ DEADLINE_SLACK_S = 60.0
 """Time for fetching a model, beyond the deadline of its execution."""
 
 
+_WORKING = (DeviceState.READY, DeviceState.LEASED)
+
+
 class FarmError(HilnasError, RuntimeError):
     """The farm cannot do what is asked; the message says what is missing."""
 
@@ -128,6 +131,18 @@ class Farm:
         self._arrived.set()
         self._schedule()
 
+    def quarantine(self, name: str, reason: str) -> None:
+        """Give a device no more jobs, where its class has another one that may go on; it is told otherwise too."""
+        device = self.devices[name]
+        device.doubt = reason
+        others = (
+            other
+            for other in self.devices.values()
+            if other.facts.device_class == device.facts.device_class and other.state in _WORKING
+        )
+        device.quarantined = any(other is not device for other in others)
+        self._changed()
+
     def started(self, name: str, job_id: str) -> None:
         """Note that the worker of a job has started."""
         device = self.devices[name]
@@ -207,7 +222,7 @@ class Farm:
         known = [
             (Free(name, device.facts.device_class), device.state)
             for name, device in self.devices.items()
-            if device.state is not DeviceState.OFFLINE
+            if device.state in _WORKING
         ]
         free = [device for device, state in known if state is DeviceState.READY]
         for job_id, name in assign(waiting, free, [device for device, _ in known]):

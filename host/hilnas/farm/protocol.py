@@ -115,6 +115,19 @@ class PreflightOptions(Options):
     """Give no figure when a check fails, instead of telling it beside the figure."""
 
 
+class CanaryOptions(Options):
+    """`[measurement.canary]`: how often a device proves that it is what it was."""
+
+    every: int = Field(20, ge=0, le=100_000)
+    """Candidates between two readings of the reference model on a device; 0 for no canary."""
+    every_minutes: float = Field(15.0, gt=0)
+    """Time between two readings, at most."""
+    max_drift: float = Field(0.03, gt=0)
+    """Change of a reading against the device's first one, beyond which figures are taken again."""
+    quarantine_drift: float = Field(0.05, gt=0)
+    """Change which, seen twice in a row, puts the device in quarantine where the class has another one."""
+
+
 @dataclass(frozen=True)
 class Protocol:
     """One protocol, whole: what shapes a figure, apart from model, device and runtime."""
@@ -154,6 +167,7 @@ class MeasurementOptions(Options):
     full: FullOptions = FullOptions()
     rules: RulesOptions = RulesOptions()
     preflight: PreflightOptions = PreflightOptions()
+    canary: CanaryOptions = CanaryOptions()
     deadline_s: float = Field(60, gt=0, le=86_400)
     """Execution time of a worker, at most; a model of t seconds needs at least ten times t, and a warm-up."""
     address_space_mib: int = Field(0, ge=0, le=2**24)

@@ -1,27 +1,42 @@
 """Takes the sessions of a measurement on the farm, again where they are in doubt, and combines them."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from hilnas.farm import Ask, Farm, Fidelity, MeasurementOptions
+from hilnas.measuring.canary import Canaries
 from hilnas.measuring.combine import broken_rules, combine
-from hilnas.trial import FIGURE_VERDICTS, Measurement, Verdict
+from hilnas.trial import FIGURE_VERDICTS, CanaryReading, Measurement, Verdict
 
 Sleep = Callable[[float], Awaitable[object]]
+Taken = Callable[[Measurement], object]
+Heard = Callable[[CanaryReading], object]
 
 
 class Measurer:
     """Measures stored models by one set of options.
 
     Sessions of one measurement are jobs of their own, so those of others come between them; all of
-    them run on the device that took the first one, while that is there.
+    them run on the device that took the first one, while that is there. With the reference model's digest as
+    `canary` a device reads it beside its first figure and at intervals; `heard` is told.
     """
 
-    def __init__(self, farm: Farm, options: MeasurementOptions, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        farm: Farm,
+        options: MeasurementOptions,
+        sleep: Sleep = asyncio.sleep,
+        canary: str = "",
+        heard: Heard = lambda reading: None,
+    ) -> None:
         self.farm = farm
         self.options = options
+        self.canaries = Canaries(options.canary, time.monotonic)
         self._sleep = sleep
+        self._canary, self._heard = canary, heard
+        self._reading: dict[str, asyncio.Lock] = {}
 
     async def measure(
         self,
@@ -29,14 +44,49 @@ class Measurer:
         device_class: str,
         fidelity: Fidelity | None = None,
         device: str = "",
-        taken: Callable[[Measurement], object] = lambda session: None,
+        taken: Taken = lambda session: None,
     ) -> Measurement:
         """Return the measurement of a model on a class of device, or on the one named.
 
-        TRUSTED, or UNSTABLE after all attempts; any other verdict is that of the session that had it.
+        Where the canary then shows that the device has changed, it is taken again. TRUSTED, or UNSTABLE after all attempts; any other verdict is that of the session that had it.
         `taken` is told of each session.
         """
         fidelity = fidelity or self.options.fidelity
+        found = await self._sessions(model_sha256, device_class, fidelity, device, taken)
+        if self._canary and found.verdict in FIGURE_VERDICTS:
+            self.canaries.measured(found.device, model_sha256)
+            reading = await self._read_canary(found)
+            if reading is not None and reading.state == "drifting":
+                found = await self._sessions(model_sha256, device_class, fidelity, device, taken)
+            found = replace(found, canary_factor=self.canaries.factor(found.device))
+        return found
+
+    async def _read_canary(self, found: Measurement) -> CanaryReading | None:
+        """Have the device of a measurement read its canary if that is due; None when it is not.
+
+        A drift is looked at once more after a pause, before anything is doubted.
+        """
+        async with self._reading.setdefault(found.device, asyncio.Lock()):
+            if not self.canaries.is_due(found.device):
+                return None
+            for last in (False, True):
+                canary = await self._sessions(
+                    self._canary, found.device_class, Fidelity.SCREEN, found.device, lambda session: None
+                )
+                reading = self.canaries.read(canary)
+                if reading.state != "drifting" or last:
+                    break
+                await self._sleep(self.options.full.cooldown_s)
+            self._heard(reading)
+            if reading.doubtful:
+                self.canaries.begin_block(found.device)
+            if reading.state == "quarantine":
+                self.farm.quarantine(found.device, reading.message)
+            return reading
+
+    async def _sessions(
+        self, model_sha256: str, device_class: str, fidelity: Fidelity, device: str, taken: Taken
+    ) -> Measurement:
         protocol = self.options.protocol(fidelity)
         sampling = protocol.sampling
         sessions: list[Measurement] = []

@@ -14,12 +14,16 @@ from hilnas.report.page import page
 from hilnas.search.history import History, Winner, rebuild
 from hilnas.search.setup import SearchError, make_space, resolve_objectives
 from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
+from hilnas.store.codec import dump
 from hilnas.store.files import write_atomically
 from hilnas.store.lock import in_use
-from hilnas.trial import Measurement, Trial, TrialStatus
+from hilnas.trial import Measurement, Trial, TrialStatus, Verdict
 
 FORMAT = 1
 """Version of result.json."""
+
+UNSTABLE_SHARE = 0.25
+"""A device of which more than this share of figures is UNSTABLE is warned of."""
 
 
 def report_folder(folder: Path) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         "front": [trial.number for trial in front],
         "hypervolume": front_hypervolume(objectives, history.trials),
         "strategy": dict(history.diagnostics),
+        "canaries": [dump(reading) for reading in history.canaries],
         "earlier_trials": len(history.earlier or ()),
         "warnings": warnings(history, classes_of_task),
         "wall_s": wall_s,
@@ -122,10 +127,43 @@ def warnings(history: History, classes: int) -> list[str]:
                 f"the winner, trial {winner.trial}, is worse retrained ({accuracy:.1%} of validation examples) "
                 f"than in the search ({estimate.accuracy:.1%}): raise final.epochs, and use --resume"
             )
+    found += measuring_warnings(history)
     if not scored and history.trials and history.finished:
         reasons = Counter(t.reason for t in history.trials if t.reason)
         often = "".join(f", most often: {reason}" for reason, _ in reasons.most_common(1))
         found.append(f"no trial was scored{often}")
+    return found
+
+
+def measuring_warnings(history: History) -> list[str]:
+    """Return what is to be known of the devices and the figures they gave."""
+    found = []
+    for reading in history.canaries:
+        if reading.state in ("drifting", "quarantine"):
+            models = set(reading.doubtful)
+            trials = [
+                str(t.number) for t in history.trials if t.model is not None and t.model.sha256 in models
+            ]
+            found.append(reading.message + (f"; in doubt are trials {', '.join(trials)}" if trials else ""))
+    measured = [m for trial in history.trials for m in trial.measurements]
+    for device in dict.fromkeys(m.device for m in measured):
+        own = [m for m in measured if m.device == device]
+        graphs = [m.graph for m in own if m.graph is not None]
+        if graphs and all(graph.delegated_nodes == 0 for graph in graphs):
+            found.append(
+                f"{device} ran every model on its runtime's own kernels ({own[0].runtime}), without XNNPACK: "
+                "with a runtime that has it for int8, figures and their order may be quite different"
+            )
+        unstable = sum(m.verdict is Verdict.UNSTABLE for m in own)
+        if unstable > UNSTABLE_SHARE * len(own):
+            rules = Counter(
+                e.rule for m in own if m.verdict is Verdict.UNSTABLE for e in m.evidence if not e.passed
+            )
+            often = ", ".join(rule for rule, _ in rules.most_common(3))
+            found.append(
+                f"{unstable} of {len(own)} figures of {device} are UNSTABLE, most often by {often}: "
+                "`hilnas-agent check` on the device names the remedies"
+            )
     return found
 
 
@@ -190,11 +228,19 @@ def _measurement_row(measurement: Measurement) -> dict[str, Any]:
         "protocol_hash": measurement.protocol_hash,
         "verdict": measurement.verdict.value,
         "message": measurement.message,
+        "fidelity": measurement.fidelity,
+        "evidence": [dump(each) for each in measurement.evidence],
+        "sessions_ms": [session.median_ms for session in measurement.sessions],
+        "canary_factor": measurement.canary_factor,
+        "graph": dump(measurement.graph) if measurement.graph else None,
         **_device_figures(measurement),
         "latency_p95_ms": latency.p95_ms if latency else None,
         "load_ms": latency.load_ms if latency else None,
         "first_ms": latency.first_ms if latency else None,
         "baseline_memory_kib": measurement.baseline_memory_kib,
+        "load_memory_kib": measurement.load_memory_kib,
+        "run_memory_kib": measurement.run_memory_kib,
+        "arena_kib": measurement.arena_kib,
         "conditions": dict(measurement.conditions),
         "attempt": measurement.attempt,
     }

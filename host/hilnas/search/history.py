@@ -8,6 +8,7 @@ from hilnas.farm.devices import DeviceFacts
 from hilnas.store import Event, EventKind
 from hilnas.store.codec import load
 from hilnas.trial import (
+    CanaryReading,
     Estimate,
     Measurement,
     ModelFacts,
@@ -59,6 +60,8 @@ class History:
     """What the strategy last said of itself."""
     winners: list[Winner] = field(default_factory=list)
     sessions: list[SessionSpan] = field(default_factory=list)
+    canaries: list[CanaryReading] = field(default_factory=list)
+    """What the reference model said of the devices, in order."""
     finished: bool = False
 
     def add(self, event: Event) -> None:
@@ -75,6 +78,8 @@ class History:
             case EventKind.OBSERVED:
                 self.observations.append((len(self.trials), [int(number) for number in payload["trials"]]))
                 self.diagnostics = dict(payload.get("diagnostics", {}))
+            case EventKind.CANARY:
+                self.canaries.append(load(CanaryReading, payload))
             case EventKind.WINNER_TRAINED:
                 winner = load(Winner, payload)
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]

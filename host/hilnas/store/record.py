@@ -39,6 +39,7 @@ class EventKind(StrEnum):
     INVALID = "invalid"
     FAILED = "failed"
     OBSERVED = "observed"
+    CANARY = "canary"
     WINNER_TRAINED = "winner_trained"
     WINNER_MEASURED = "winner_measured"
     SESSION_STARTED = "session_started"
@@ -206,7 +207,7 @@ def without_samples(measurement: Measurement) -> Measurement:
     """Return a measurement less its raw samples, which only the table of measurements keeps."""
     if measurement.latency is None:
         return measurement
-    return replace(measurement, latency=replace(measurement.latency, samples_ns=()))
+    return replace(measurement, latency=replace(measurement.latency, samples_ns=(), set_aside=()))
 
 
 def _asked(measurement: Measurement, runtime_asked: str) -> dict[str, str]:
