@@ -18,7 +18,8 @@ UNUSABLE = 5
 """Exit code: this device cannot run an agent as asked; the message says why."""
 
 _EPILOG = """\
-example:
+examples:
+  hilnas-agent check        what on this device would spoil a figure, and the remedy
   hilnas-agent --host 127.0.0.1:7707 --name kitchen-pi --cpus 2,3
 
 The host is reached over this machine's loopback interface or a Unix socket (unix:/path). For a host
@@ -36,8 +37,13 @@ class _StoppedError(BaseException):
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the agent until it is sent away; the exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["check"]:
+        from hilnas_agent import check
+
+        return check.main(arguments[1:])
     options = _parser().parse_args(argv)
-    parent_pid = lean.restart_with_few_heaps(sys.argv[1:] if argv is None else argv)
+    parent_pid = lean.restart_with_few_heaps(arguments)
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
@@ -208,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--cpus",
-        type=_cpus,
+        type=cpu_list,
         default=[],
         metavar="LIST",
         help="processors that measure, such as 2,3 or 4-7 (default: the fastest kind there is)",
@@ -258,7 +264,8 @@ def _positive(text: str) -> int:
     return value
 
 
-def _cpus(text: str) -> list[int]:
+def cpu_list(text: str) -> list[int]:
+    """Processors from "2,3" or "4-7"; ArgumentTypeError for what is no list or may not be used."""
     found: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")

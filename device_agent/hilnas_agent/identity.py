@@ -77,7 +77,12 @@ def boot_id(root: Path = ROOT) -> str:
 
 def memory_kib(root: Path = ROOT) -> int:
     """Total memory in KiB; 0 when unknown."""
-    found = re.search(r"^MemTotal:\s+(\d+)", _text(root / "proc/meminfo"), re.MULTILINE)
+    return meminfo_kib("MemTotal", root)
+
+
+def meminfo_kib(name: str, root: Path = ROOT) -> int:
+    """A line of /proc/meminfo, in KiB; 0 when it is not there."""
+    found = re.search(rf"^{name}:\s+(\d+)", _text(root / "proc/meminfo"), re.MULTILINE)
     return int(found[1]) if found else 0
 
 
