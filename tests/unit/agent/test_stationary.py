@@ -59,7 +59,7 @@ def run(cost, hooks=None, **changes):
 def test_the_warm_up_goes_on_until_timings_are_alike():
     timing, _ = run(lambda now: 2 * MS if now < 40 * MS else MS)
     assert timing.stationary
-    assert 70 * MS <= timing.warmup_ns <= 100 * MS
+    assert timing.warmup_ns + timing.first_ns >= 60 * MS, "a window that is slow nowhere"
     assert set(timing.samples_ns) == {MS}
 
 
