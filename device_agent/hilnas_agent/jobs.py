@@ -114,30 +114,48 @@ def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult 
         protocol_hash=job.protocol_hash,
     )
     worker: Worker | None = None
-    held: Held | None = None
+    held: list[Held] = []
     try:
         offer = bench.offer(job.runtime.name)
         result.runtime.CopyFrom(wire.RuntimeSpec(name=offer.name, version=offer.version))
         result.runtime.threads = max(1, job.runtime.threads)
         _check(job)
-        held = bench.fetcher.cached(job.model)
-        if held is None:
-            start = time.perf_counter()
-            held = bench.fetcher.fetch(job.model, ticket)
-            result.fetch_ms = (time.perf_counter() - start) * 1000
-        if held is None or ticket.is_cancelled() or not _may_start(ticket, bench, result):
-            return (None if ticket.is_cancelled() or held is None else _timed(result, ticket)), None
+        for artifact in _artifacts(job):
+            file = _obtain(artifact, bench.fetcher, ticket, result)
+            if file is None or ticket.is_cancelled():
+                return None, None
+            held.append(file)
+        # Examples are run, not timed, so the device need not be cool and quiet.
+        if not job.HasField("evaluation") and not _may_start(ticket, bench, result):
+            return (None if ticket.is_cancelled() else _timed(result, ticket)), None
         worker, ended = _measure(ticket, offer, _spec(job, bench, held), hands)
         result.started_unix_ms = max(0, time.time_ns() // 1_000_000 - round(ended.seconds * 1000))
         _fill(result, ended.end, _deadline_ms(job))
     except (FaultError, FetchError, CacheError) as error:
         result.verdict, result.message = wire.VERDICT_DEVICE_FAULT, str(error)
     finally:
-        if held is not None:
-            held.close()
+        for file in held:
+            file.close()
     if ticket.is_cancelled():
         return None, worker
     return _timed(result, ticket), worker
+
+
+def _artifacts(job: wire.MeasureJob) -> list[wire.Artifact]:
+    """The files that a job needs, its model first."""
+    return [job.model, *([job.evaluation.examples] if job.HasField("evaluation") else [])]
+
+
+def _obtain(
+    artifact: wire.Artifact, fetcher: Fetcher, ticket: Ticket, result: wire.MeasureResult
+) -> Held | None:
+    """A file from the cache or from the host; None when the job is no longer wanted."""
+    held = fetcher.cached(artifact)
+    if held is None:
+        start = time.perf_counter()
+        held = fetcher.fetch(artifact, ticket)
+        result.fetch_ms += (time.perf_counter() - start) * 1000
+    return held
 
 
 def _timed(result: wire.MeasureResult, ticket: Ticket) -> wire.MeasureResult:
@@ -204,8 +222,9 @@ def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[W
 
 
 def _check(job: wire.MeasureJob) -> None:
-    if not is_digest(job.model.sha256):
-        raise FaultError(f"the job's model {job.model.sha256[:80]!r} is no SHA-256 digest")
+    for artifact in _artifacts(job):
+        if not is_digest(artifact.sha256):
+            raise FaultError(f"the job's file {artifact.sha256[:80]!r} is no SHA-256 digest")
     if job.runtime.delegate not in ("", NONE):
         raise FaultError(f'the job asks for the delegate "{job.runtime.delegate}"; known are "" and "{NONE}"')
     if job.runtime.threads > _MOST_THREADS:
@@ -236,10 +255,10 @@ def _deadline_ms(job: wire.MeasureJob) -> int:
     return job.limits.deadline_ms or _DEFAULT_DEADLINE_MS
 
 
-def _spec(job: wire.MeasureJob, bench: Bench, held: Held) -> bytes:
+def _spec(job: wire.MeasureJob, bench: Bench, held: Sequence[Held]) -> bytes:
     threads = max(1, job.runtime.threads)
-    spec = {
-        "model_path": str(held.path),
+    spec: dict[str, Any] = {
+        "model_path": str(held[0].path),
         "threads": threads,
         "delegate": job.runtime.delegate,
         "protocol": asdict(_settings(job)),
@@ -250,6 +269,8 @@ def _spec(job: wire.MeasureJob, bench: Bench, held: Held) -> bytes:
         or limits.default_address_space_mib(),
         "cpu_seconds": math.ceil(_deadline_ms(job) / 1000 * threads) + _SPARE_CPU_SECONDS,
     }
+    if job.HasField("evaluation"):
+        spec["examples_path"] = str(held[1].path)
     return json.dumps(spec).encode()
 
 
@@ -272,6 +293,9 @@ def _fill(result: wire.MeasureResult, ended: verdicts.Ended, deadline_ms: int) -
             filled.latency.CopyFrom(wire.Latency(**answer["latency"], samples_ns=samples))
             filled.memory.CopyFrom(wire.Memory(**answer["memory"]))
             filled.conditions.CopyFrom(wire.Conditions(**answer["conditions"]))
+            filled.runtime.CopyFrom(wire.RuntimeSpec(**answer["runtime"]))
+        if "outputs" in answer:
+            filled.outputs.CopyFrom(wire.Outputs(**answer["outputs"], content=raw))
             filled.runtime.CopyFrom(wire.RuntimeSpec(**answer["runtime"]))
         filled.evidence.extend(wire.Evidence(**each) for each in answer.get("evidence", ()))
     except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:

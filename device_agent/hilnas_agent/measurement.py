@@ -72,17 +72,8 @@ def measure(
     FaultError and InvalidModelError where the model was not even loaded.
     """
     settings = Settings.from_json(spec["protocol"])
-    if spec["cpus"]:
-        try:
-            os.sched_setaffinity(0, spec["cpus"])
-        except OSError as error:
-            raise FaultError(
-                f"cannot run on processors {spec['cpus']}: {error.strerror}; see --cpus"
-            ) from error
-    limits.limit_job(spec["address_space_mib"], spec["cpu_seconds"])
+    path = _prepare(spec)
     hooks.prepare(settings, spec["cpus"])
-    path = Path(spec["model_path"])
-    _check_file(path)
 
     memory.reset_peak()
     baseline_kib = memory.peak_kib()
@@ -116,6 +107,51 @@ def measure(
     loops = timing.inner_loops
     raw = [round(sample / loops) for sample in timing.samples_ns]
     return answer, struct.pack(f"<{len(raw)}Q", *raw)
+
+
+def evaluate(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The worker's answer to a job that has examples: their outputs' form, and the outputs themselves.
+
+    FaultError and InvalidModelError where the model was not even loaded.
+    """
+    import numpy as np
+
+    path = _prepare(spec)
+    try:
+        examples = np.load(spec["examples_path"], allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise FaultError(f"the examples cannot be read: {error}") from error
+    try:
+        model = runtime.load(path, spec["threads"], spec.get("delegate", ""))
+    except Exception as error:  # noqa: BLE001 - a runtime may raise anything
+        return _failed(error, loading=True), b""
+    start = time.perf_counter_ns()
+    try:
+        outputs = model.run(examples)
+    except Exception as error:  # noqa: BLE001
+        return _failed(error, loading=False), b""
+    return {
+        "verdict": "TRUSTED",
+        "message": "",
+        "runtime": model.graph()._asdict(),
+        "measuring_ms": (time.perf_counter_ns() - start) * _MS,
+        "outputs": {"shape": list(outputs.shape[1:]), "dtype": outputs.dtype.name, "count": len(outputs)},
+    }, np.ascontiguousarray(outputs).tobytes()
+
+
+def _prepare(spec: dict[str, Any]) -> Path:
+    """Pins and limits this process, and looks at the file that it is to load: its path."""
+    if spec["cpus"]:
+        try:
+            os.sched_setaffinity(0, spec["cpus"])
+        except OSError as error:
+            raise FaultError(
+                f"cannot run on processors {spec['cpus']}: {error.strerror}; see --cpus"
+            ) from error
+    limits.limit_job(spec["address_space_mib"], spec["cpu_seconds"])
+    path = Path(spec["model_path"])
+    _check_file(path)
+    return path
 
 
 def _judge(timing: protocol.Timing, settings: Settings, seed: int, hooks: SessionHooks) -> dict[str, Any]:

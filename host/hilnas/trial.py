@@ -206,6 +206,49 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class DeviceOutputs:
+    """What a model made of examples on a device, in their order."""
+
+    device: str
+    device_class: str
+    model_sha256: str
+    examples_sha256: str
+    runtime: str
+    verdict: Verdict
+    """TRUSTED, or why there are no outputs."""
+    message: str = ""
+    shape: tuple[int, ...] = ()
+    """Shape of one output."""
+    dtype: str = ""
+    """NumPy name of the element type."""
+    count: int = 0
+    content: bytes = field(default=b"", repr=False)
+    """Elements of all outputs, little-endian."""
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A model's outputs on a device against those on the host, sample by sample."""
+
+    device: str
+    device_class: str
+    runtime: str
+    examples: int
+    same_class: float
+    """Share of examples with the same arg-max."""
+    identical: float
+    """Share of examples whose outputs are equal to the last bit."""
+    largest_step: float
+    """Largest difference of an output, in its own steps (1 is the least an int8 output can differ by)."""
+    device_accuracy: float | None = None
+    """Share of examples that the device gets right; None without labels."""
+    host_accuracy: float | None = None
+    differing: tuple[int, ...] = ()
+    """Places of the first examples whose class differs."""
+
+
+@dataclass(frozen=True)
 class CanaryReading:
     """What the reference model took on a device, and what that says of the device."""
 

@@ -6,7 +6,7 @@ Nothing in this module, nor at the top of a runtime's module, imports the runtim
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 GROUP = "hilnas_agent.runtimes"
 _PREFERENCE = ("ai-edge-litert", "tflite-runtime")
@@ -36,6 +36,12 @@ class Loaded(Protocol):
 
     def fill_inputs(self, seed: int) -> None:
         """Sets every input to seeded random values without zeros."""
+
+    def run(self, examples: Any) -> Any:
+        """Outputs [N, …] of `examples` [N, …], NumPy arrays of the model's own types, one inference each.
+
+        ValueError for a model of several inputs or outputs, and for examples that do not fit.
+        """
 
     def graph(self) -> Graph:
         """What became of the operators."""

@@ -74,6 +74,29 @@ class LoadedModel:
                 values = rng.uniform(0.1, 1.0, shape).astype(kind)
             self._interpreter.set_tensor(tensor["index"], values)
 
+    def run(self, examples: Any) -> Any:
+        """Outputs [N, …] of `examples` [N, …]; ValueError when the model does not take such examples."""
+        import numpy as np
+
+        sources, results = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(sources) != 1 or len(results) != 1:
+            raise ValueError(
+                f"the model has {len(sources)} inputs and {len(results)} outputs, not one of each"
+            )
+        (source,), (result,) = sources, results
+        wanted = (*(int(extent) for extent in source["shape"][1:]),)
+        if examples.shape[1:] != wanted or examples.dtype != source["dtype"]:
+            raise ValueError(
+                f"the examples are {examples.dtype} {examples.shape[1:]}, "
+                f"the model takes {np.dtype(source['dtype'])} {wanted}"
+            )
+        outputs = np.empty((len(examples), *result["shape"][1:]), result["dtype"])
+        for place in range(len(examples)):
+            self._interpreter.set_tensor(source["index"], examples[place : place + 1])
+            self.invoke()
+            outputs[place] = self._interpreter.get_tensor(result["index"])[0]
+        return outputs
+
     def graph(self) -> Graph:
         """What became of the operators. The one delegate that these packages bring is XNNPACK."""
         operators = self._interpreter._get_ops_details()

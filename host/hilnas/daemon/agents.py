@@ -37,11 +37,12 @@ async def connected_devices(
     waiting: Callable[[str], object] = lambda address: None,
     prepare: Callable[[Farm], object] = lambda farm: None,
     name: str = "",
+    examples: ModelFiles | None = None,
 ) -> AsyncIterator[Devices]:
     """Listen, start the local agent if one is wanted, and wait for `options.devices`; end it all afterwards.
 
     One of them must be called `name`, if it is given.
-    `waiting` is told the address, `prepare` is given the farm before anyone is on it. The local agent keeps
+    `examples` are files beside the models. `waiting` is told the address, `prepare` is given the farm before anyone is on it. The local agent keeps
     its log and its cache in `folder`. FarmError when devices don't come, or agents could not be told apart.
     """
     token = os.environ.get("HILNAS_TOKEN", "")
@@ -51,7 +52,7 @@ async def connected_devices(
             "each hilnas-agent (deploy/README.md)"
         )
     token = token or secrets.token_urlsafe(32)
-    farm = Farm(models, options.wait_s)
+    farm = Farm(models, options.wait_s, examples)
     server = AgentServer(farm, token)
     agent: LocalAgent | None = None
     try:

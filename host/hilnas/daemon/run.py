@@ -22,6 +22,7 @@ from hilnas.search.context import SearchContext
 from hilnas.search.earlier import read_earlier
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
+from hilnas.search.on_device import DeviceAccuracy
 from hilnas.search.setup import SearchError, Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
@@ -105,8 +106,9 @@ async def run_search(
                 )
             measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
+                accuracy = DeviceAccuracy(setup, measurer, models, example_files(folder))
                 context = SearchContext(
-                    setup, search.id, record, history, models, weights, measurer, executor
+                    setup, search.id, record, history, models, weights, measurer, executor, accuracy
                 )
                 loop = run.loop = SearchLoop(context)
                 _one_thread()
@@ -152,6 +154,11 @@ def _recipe_data(recipe: Recipe) -> dict[str, Any]:
 def model_files(folder: Path) -> tuple[ModelFiles, ModelFiles]:
     """Return the models and the weights of a results folder."""
     return ModelFiles(folder / "models"), ModelFiles(folder / "weights", ".pt")
+
+
+def example_files(folder: Path) -> ModelFiles:
+    """Return the examples that devices are given."""
+    return ModelFiles(folder / "models", ".npy")
 
 
 def _known(record: Record, recipe: Recipe, resume: bool, folder: Path, history: History) -> SearchRow | None:
@@ -221,7 +228,10 @@ async def _machinery(run: Run, models: ModelFiles) -> AsyncIterator[tuple[Device
         run.phase = f"waiting for {recipe.farm.devices} device(s) at {address}"
 
     try:
-        async with connected_devices(recipe.farm, models, folder, waiting, prepare) as devices:
+        examples = example_files(folder)
+        async with connected_devices(
+            recipe.farm, models, folder, waiting, prepare, examples=examples
+        ) as devices:
             yield devices, executor
     finally:
         await executor.close()

@@ -57,21 +57,28 @@ class Int8Model:
 
     def predict(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Logits [N, classes] in float32 of `images` [N, C, H, W] (or [N, F]) in the module's own units."""
+        logits: npt.NDArray[np.float32] = self.run(self.quantize(images)).astype(np.float32)
+        logits -= np.float32(self._output_zero)
+        logits *= np.float32(self._output_scale)
+        return logits
+
+    def quantize(self, images: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+        """`images` [N, C, H, W] (or [N, F]) in the module's own units as the model takes them: int8, NHWC."""
         images = np.asarray(images, np.float32)
         stored = images.transpose(0, 2, 3, 1) if images.ndim == 4 else images
         if stored.shape[1:] != self.input_shape[1:]:
             raise ExportError(f"images are {images.shape[1:]}, the model takes (NHWC) {self.input_shape[1:]}")
         levels = np.rint(stored / np.float32(self._input_scale)) + self._input_zero
-        levels = np.clip(levels, -128, 127).astype(np.int8)
+        return np.ascontiguousarray(np.clip(levels, -128, 127).astype(np.int8))
+
+    def run(self, levels: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+        """int8 outputs [N, classes] of int8 inputs [N, …], one inference each."""
         results = np.empty((len(levels), self.classes), np.int8)
         for index in range(len(levels)):
             self._interpreter.set_tensor(self._input, levels[index : index + 1])
             self._interpreter.invoke()
             results[index] = self._interpreter.get_tensor(self._output).ravel()
-        logits: npt.NDArray[np.float32] = results.astype(np.float32)
-        logits -= np.float32(self._output_zero)
-        logits *= np.float32(self._output_scale)
-        return logits
+        return results
 
 
 @dataclass(frozen=True)

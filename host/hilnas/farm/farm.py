@@ -10,9 +10,9 @@ from hilnas.errors import HilnasError
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
 from hilnas.farm.jobs import MAX_ATTEMPTS, Ask, Fences, Job
 from hilnas.farm.scheduler import Free, Waiting, assign
-from hilnas.farm.wire import measure_job, measurement
+from hilnas.farm.wire import device_outputs, measure_job, measurement
 from hilnas.store import ModelFiles
-from hilnas.trial import DEVICE_FAULTS, Measurement, Verdict
+from hilnas.trial import DEVICE_FAULTS, DeviceOutputs, Measurement, Verdict
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 OFFLINE_AFTER_S = 30.0
@@ -37,8 +37,9 @@ class FarmError(HilnasError, RuntimeError):
 class Farm:
     """Devices by name and jobs by id. All methods belong to one event loop."""
 
-    def __init__(self, models: ModelFiles, wait_s: float = 60.0) -> None:
+    def __init__(self, models: ModelFiles, wait_s: float = 60.0, examples: ModelFiles | None = None) -> None:
         self.models = models
+        self.examples = [examples] if examples is not None else []
         self.wait_s = wait_s
         """A job is given up when no device of its class has been connected for so long, in seconds."""
         self.devices: dict[str, Device] = {}
@@ -109,13 +110,34 @@ class Farm:
         Faults of devices and links are tried again, elsewhere if that may be; the last one comes back as a
         DEVICE_FAULT (or DEFERRED_HOT). Asking twice at once for the same thing measures it once.
         """
+        found = await self._ask(ask)
+        assert isinstance(found, Measurement)
+        return found
+
+    async def evaluate(self, ask: Ask) -> DeviceOutputs:
+        """Return what a stored model makes of stored examples on a device; faults as in `measure`."""
+        found = await self._ask(ask)
+        assert isinstance(found, DeviceOutputs)
+        return found
+
+    async def _ask(self, ask: Ask) -> Measurement | DeviceOutputs:
         job = self.jobs.get(ask.job_id)
         if job is None:
-            size = self.models.path(ask.model_sha256).stat().st_size
+            sizes = [
+                self.find(digest).stat().st_size for digest in (ask.model_sha256, ask.examples) if digest
+            ]
             done = asyncio.get_running_loop().create_future()
-            job = self.jobs[ask.job_id] = Job(ask.job_id, ask, size, done)
+            job = self.jobs[ask.job_id] = Job(ask.job_id, ask, sizes[0], done, sum(sizes[1:]))
             self._schedule()
         return await asyncio.shield(job.done)
+
+    def find(self, digest: str) -> Path:
+        """Return where a model or a file of examples lies; FileNotFoundError, or ValueError for no digest."""
+        for files in (self.models, *self.examples):
+            path = files.path(digest)
+            if path.exists():
+                return path
+        raise FileNotFoundError(digest)
 
     def attach(self, facts: DeviceFacts, session: Session, running: list[str]) -> None:
         """Take a device's new stream; an older one of the same device is ended."""
@@ -173,7 +195,11 @@ class Farm:
         if (result.model_sha256, result.protocol_hash) != (job.ask.model_sha256, job.ask.protocol.hash):
             self._fault(job, f"{name} answered for another model or protocol")
             return
-        value = measurement(result, job.ask, name, job.rules_known)
+        value: Measurement | DeviceOutputs
+        if job.ask.examples:
+            value = device_outputs(result, job.ask, name)
+        else:
+            value = measurement(result, job.ask, name, job.rules_known)
         if value.verdict in DEVICE_FAULTS:
             self._fault(job, f"{name}: {value.message}", value)
         elif value.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY) and not job.crashed:
@@ -184,13 +210,13 @@ class Farm:
         else:
             self._finish(job, value)
 
-    def _finish(self, job: Job, value: Measurement) -> None:
+    def _finish(self, job: Job, value: Measurement | DeviceOutputs) -> None:
         del self.jobs[job.id]
         if not job.done.done():
             job.done.set_result(value)
         self._schedule()
 
-    def _fault(self, job: Job, reason: str, value: Measurement | None = None) -> None:
+    def _fault(self, job: Job, reason: str, value: Measurement | DeviceOutputs | None = None) -> None:
         """Free the job's device and try elsewhere, or give up."""
         device = self.devices.get(job.device)
         if device is not None and device.job_id == job.id:
@@ -201,21 +227,7 @@ class Farm:
         if job.attempt < MAX_ATTEMPTS:
             self._schedule()
             return
-        self._finish(
-            job,
-            value
-            or Measurement(
-                device=failed,
-                device_class=job.ask.device_class,
-                model_sha256=job.ask.model_sha256,
-                protocol_hash=job.ask.protocol.hash,
-                runtime=job.ask.options.runtime_asked,
-                fidelity=job.ask.fidelity,
-                verdict=Verdict.DEVICE_FAULT,
-                message="; ".join(job.faults),
-                attempt=job.attempt,
-            ),
-        )
+        self._finish(job, value or _given_up(job, failed))
 
     def _schedule(self) -> None:
         waiting = [job.waiting for job in self.jobs.values() if not job.device]
@@ -246,7 +258,7 @@ class Farm:
         job.device = device.facts.name
         device.job_id = job.id
         job.rules_known = device.session.protocol >= PROTOCOL_WITH_RULES
-        message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size)
+        message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size, job.examples_size)
         device.session.send(agent_pb2.ConnectResponse(measure_job=message))
         options = job.ask.options
         limit = options.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
@@ -294,6 +306,26 @@ class Farm:
             elif now - job.stranded_since > self.wait_s:
                 job.attempt = MAX_ATTEMPTS
                 self._fault(job, f"no {_wanted(job.waiting)} for {self.wait_s:.0f} s")
+
+
+def _given_up(job: Job, device: str) -> Measurement | DeviceOutputs:
+    ask, why = job.ask, "; ".join(job.faults)
+    if ask.examples:
+        return DeviceOutputs(
+            device, ask.device_class, ask.model_sha256, ask.examples, ask.options.runtime_asked,
+            Verdict.DEVICE_FAULT, why, attempt=job.attempt,
+        )  # fmt: skip
+    return Measurement(
+        device=device,
+        device_class=ask.device_class,
+        model_sha256=ask.model_sha256,
+        protocol_hash=ask.protocol.hash,
+        runtime=ask.options.runtime_asked,
+        verdict=Verdict.DEVICE_FAULT,
+        message=why,
+        fidelity=ask.fidelity,
+        attempt=job.attempt,
+    )
 
 
 def _wanted(job: Waiting) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hilnas.farm.protocol import Fidelity, MeasurementOptions, Protocol
 from hilnas.farm.scheduler import Waiting
-from hilnas.trial import Measurement
+from hilnas.trial import DeviceOutputs, Measurement
 
 MAX_ATTEMPTS = 3
 """A job is tried this often; only faults of a device or its link are tried again."""
@@ -28,6 +28,8 @@ class Ask:
     """The device that should take it, while it is there."""
     urgent: bool = False
     """Goes before all that waits."""
+    examples: str = ""
+    """Digest of examples to run, instead of timing the model."""
 
     @property
     def protocol(self) -> Protocol:
@@ -44,7 +46,7 @@ class Ask:
             self.protocol.hash,
             self.options.runtime_asked,
         )
-        text = " ".join([*key, str(self.session)])
+        text = " ".join([*key, str(self.session), self.examples])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -55,7 +57,8 @@ class Job:
     id: str
     ask: Ask
     size: int
-    done: "asyncio.Future[Measurement]"
+    done: "asyncio.Future[Measurement | DeviceOutputs]"
+    examples_size: int = 0
     attempt: int = 0
     fence: int = 0
     device: str = ""

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -128,6 +129,16 @@ class CanaryOptions(Options):
     """Change which, seen twice in a row, puts the device in quarantine where the class has another one."""
 
 
+class AccuracyOptions(Options):
+    """`[measurement.accuracy]`: whose arithmetic accuracy is by."""
+
+    where: Literal["host", "check", "device"] = "host"
+    """"host"; "check": winners run on the devices too, and the agreement is told; "device": every candidate's
+    accuracy is that of the first device class, where its arithmetic differs from the host's."""
+    examples: int = Field(512, ge=16, le=1_000_000)
+    """Validation examples that are shipped, once for each input size."""
+
+
 @dataclass(frozen=True)
 class Protocol:
     """One protocol, whole: what shapes a figure, apart from model, device and runtime."""
@@ -168,6 +179,7 @@ class MeasurementOptions(Options):
     rules: RulesOptions = RulesOptions()
     preflight: PreflightOptions = PreflightOptions()
     canary: CanaryOptions = CanaryOptions()
+    accuracy: AccuracyOptions = AccuracyOptions()
     deadline_s: float = Field(60, gt=0, le=86_400)
     """Execution time of a worker, at most; a model of t seconds needs at least ten times t, and a warm-up."""
     address_space_mib: int = Field(0, ge=0, le=2**24)

@@ -80,7 +80,7 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
         """Send a model from an offset on."""
         await self._authenticate(context)
         try:
-            content = self.farm.models.path(request.sha256).read_bytes()
+            content = self.farm.find(request.sha256).read_bytes()
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except FileNotFoundError:

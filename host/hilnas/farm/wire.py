@@ -4,7 +4,15 @@ import math
 
 from hilnas.farm.jobs import Ask
 from hilnas.farm.protocol import CONFIDENCE
-from hilnas.trial import FIGURE_VERDICTS, Evidence, GraphFacts, Latency, Measurement, Verdict
+from hilnas.trial import (
+    FIGURE_VERDICTS,
+    DeviceOutputs,
+    Evidence,
+    GraphFacts,
+    Latency,
+    Measurement,
+    Verdict,
+)
 from hilnas_protos.v1 import measurement_pb2
 
 MAX_SAMPLES = 100_000
@@ -18,6 +26,8 @@ _SAMPLING = (
     *("min_sample_ms", "min_sampling_ms", "max_sampling_ms", "max_half_width"),
 )
 
+_WIDTHS = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "bool": 1}
+
 _VERDICTS = {
     number: Verdict(name.removeprefix("VERDICT_"))
     for name, number in measurement_pb2.Verdict.items()
@@ -25,7 +35,9 @@ _VERDICTS = {
 }
 
 
-def measure_job(ask: Ask, job_id: str, attempt: int, fence: int, size: int) -> measurement_pb2.MeasureJob:
+def measure_job(
+    ask: Ask, job_id: str, attempt: int, fence: int, size: int, examples_size: int = 0
+) -> measurement_pb2.MeasureJob:
     """Return the message that asks for a session."""
     options, protocol = ask.options, ask.protocol
     # What concerns several sessions is the host's own affair.
@@ -50,6 +62,11 @@ def measure_job(ask: Ask, job_id: str, attempt: int, fence: int, size: int) -> m
             deadline_ms=round(options.deadline_s * 1000), address_space_mib=options.address_space_mib
         ),
         input_seed=int(ask.model_sha256[:8], 16),
+        evaluation=measurement_pb2.Evaluation(
+            examples=measurement_pb2.Artifact(sha256=ask.examples, size_bytes=examples_size)
+        )
+        if ask.examples
+        else None,
     )
 
 
@@ -71,23 +88,19 @@ def measurement(
             "agent", False, "the agent is too old to check its figures: install the host's version"
         )
         verdict, message, evidence = Verdict.UNSTABLE, old.text, (*evidence, old)
-    runtime, memory = result.runtime, result.memory
+    memory = result.memory
     peaks = (memory.load_peak_kib, memory.run_peak_kib) if figures else (0, 0)
     return Measurement(
         device=device,
         device_class=ask.device_class,
         model_sha256=result.model_sha256,
         protocol_hash=result.protocol_hash,
-        runtime=" ".join(
-            part for part in (runtime.name, runtime.version, runtime.delegate, f"x{runtime.threads}") if part
-        ),
+        runtime=_runtime(result.runtime),
         verdict=verdict,
         message=message,
         fidelity=ask.fidelity,
         evidence=evidence,
-        graph=GraphFacts(runtime.nodes, runtime.delegated_nodes, runtime.partitions)
-        if runtime.nodes
-        else None,
+        graph=_graph(result.runtime),
         latency=_latency(result.latency) if figures else None,
         peak_memory_kib=max(peaks) or None,
         load_memory_kib=peaks[0] or None,
@@ -99,6 +112,51 @@ def measurement(
         device_ms=result.total_ms if math.isfinite(result.total_ms) else 0.0,
         attempt=result.attempt,
     )
+
+
+def device_outputs(result: measurement_pb2.MeasureResult, ask: Ask, device: str) -> DeviceOutputs:
+    """Return the outputs of a result. A verdict without outputs where it needs them is a DEVICE_FAULT."""
+    verdict, message, outputs = (
+        _VERDICTS.get(result.verdict, Verdict.DEVICE_FAULT),
+        result.message,
+        result.outputs,
+    )
+    shape = tuple(int(extent) for extent in outputs.shape)
+    if verdict in FIGURE_VERDICTS:
+        width = _WIDTHS.get(outputs.dtype, 0)
+        sound = outputs.count and width * outputs.count * math.prod(shape) == len(outputs.content)
+        verdict = Verdict.TRUSTED if sound else Verdict.DEVICE_FAULT
+        message = (
+            ""
+            if sound
+            else "the agent sent no outputs of the examples: is it older than this host? Upgrade it"
+        )
+    good = verdict is Verdict.TRUSTED
+    return DeviceOutputs(
+        device=device,
+        device_class=ask.device_class,
+        model_sha256=result.model_sha256,
+        examples_sha256=ask.examples,
+        runtime=_runtime(result.runtime),
+        verdict=verdict,
+        message=message,
+        shape=shape if good else (),
+        dtype=outputs.dtype if good else "",
+        count=outputs.count if good else 0,
+        content=outputs.content if good else b"",
+        attempt=result.attempt,
+    )
+
+
+def _runtime(runtime: measurement_pb2.RuntimeSpec) -> str:
+    parts = (runtime.name, runtime.version, runtime.delegate, f"x{runtime.threads}")
+    return " ".join(part for part in parts if part)
+
+
+def _graph(runtime: measurement_pb2.RuntimeSpec) -> GraphFacts | None:
+    if not runtime.nodes:
+        return None
+    return GraphFacts(runtime.nodes, runtime.delegated_nodes, runtime.partitions)
 
 
 def _evidence(evidence: measurement_pb2.Evidence) -> Evidence:

@@ -146,6 +146,14 @@ def measuring_warnings(history: History) -> list[str]:
             ]
             found.append(reading.message + (f"; in doubt are trials {', '.join(trials)}" if trials else ""))
     measured = [m for trial in history.trials for m in trial.measurements]
+    for winner in history.winners:
+        found += [
+            f"the winner, trial {winner.trial}, answers otherwise on {a.device} than on the host for "
+            f"{1 - a.same_class:.1%} of {a.examples} validation examples ({a.runtime}): "
+            'measurement.accuracy.where = "device" makes a search use the device\'s own arithmetic'
+            for a in winner.agreements
+            if a.same_class < 1
+        ]
     for device in dict.fromkeys(m.device for m in measured):
         own = [m for m in measured if m.device == device]
         graphs = [m.graph for m in own if m.graph is not None]
@@ -265,6 +273,7 @@ def _winner_row(winner: Winner, classes: Sequence[str]) -> dict[str, Any]:
             _measurement_row(measurement) for measurement in _ordered(winner.measurements, classes)
         ],
         "training_s": winner.seconds,
+        "agreements": [dump(each) for each in winner.agreements],
     }
 
 

@@ -8,6 +8,7 @@ from hilnas.executors import Executor
 from hilnas.farm import Fidelity
 from hilnas.measuring import Measurer
 from hilnas.search.history import History
+from hilnas.search.on_device import DeviceAccuracy
 from hilnas.search.setup import Setup
 from hilnas.store import EventKind, ModelFiles, Record
 from hilnas.trial import FIGURE_VERDICTS, MODEL_FAULTS, Measurement
@@ -26,6 +27,7 @@ class SearchContext:
     weights: ModelFiles
     measurer: Measurer
     executor: Executor
+    accuracy: DeviceAccuracy
 
     def append(
         self, kind: EventKind, trial: int = -1, key: str = "", payload: Mapping[str, Any] | None = None

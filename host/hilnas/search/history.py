@@ -8,6 +8,7 @@ from hilnas.farm.devices import DeviceFacts
 from hilnas.store import Event, EventKind
 from hilnas.store.codec import load
 from hilnas.trial import (
+    Agreement,
     CanaryReading,
     Estimate,
     Measurement,
@@ -32,6 +33,8 @@ class Winner:
     seconds: float
     training: Mapping[str, Any] = field(default_factory=dict)
     """[final] of the recipe it was trained by."""
+    agreements: tuple[Agreement, ...] = ()
+    """How devices agree with the host on it, where that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ class History:
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]
             case EventKind.WINNER_MEASURED:
                 self._measured(event.trial, load(Measurement, payload))
+            case EventKind.WINNER_CHECKED:
+                self._checked(event.trial, load(Agreement, payload))
             case EventKind.SEARCH_FINISHED:
                 self.finished = True
             case EventKind.SEARCH_STARTED | EventKind.SESSION_ENDED:
@@ -98,6 +103,11 @@ class History:
         for place, winner in enumerate(self.winners):
             if winner.trial == trial:
                 self.winners[place] = replace(winner, measurements=(*winner.measurements, measurement))
+
+    def _checked(self, trial: int, agreement: Agreement) -> None:
+        for place, winner in enumerate(self.winners):
+            if winner.trial == trial:
+                self.winners[place] = replace(winner, agreements=(*winner.agreements, agreement))
 
 
 def rebuild(events: Iterable[Event]) -> History:

@@ -151,7 +151,10 @@ class Lifecycle:
             )
         if content is not None:
             self._context.models.put(content)
-        return estimate, seconds
+        try:
+            return await self._context.accuracy.correct(estimate), seconds
+        except ValueError as error:
+            raise _Failed(f"accuracy on the device: {error}") from error
 
     async def _work(
         self, function: Callable[..., tuple[T, float]], *arguments: object, urgent: bool = False

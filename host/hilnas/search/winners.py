@@ -53,6 +53,8 @@ class Winners:
         for device_class in self._setup.device_classes:
             if device_class not in measured:
                 await self._measure(winner, device_class)
+            if self._setup.recipe.measurement.accuracy.where != "host":
+                await self._agree(winner, device_class)
 
     def _recorded(self, trial: int) -> Winner | None:
         found = (w for w in self._history.winners if w.trial == trial and w.training == self._training)
@@ -81,6 +83,20 @@ class Winners:
             trial.number, model, accuracies, (), self._context.weights.put(state), seconds, self._training
         )
         self._context.append(EventKind.WINNER_TRAINED, trial.number, self._session, dump(winner))
+
+    async def _agree(self, winner: Winner, device_class: str) -> None:
+        """Compare the device's outputs with the host's, unless that is known."""
+        if any(known.device_class == device_class for known in winner.agreements):
+            return
+        try:
+            found = await self._context.accuracy.check(winner.model.sha256, device_class)
+        except ValueError as error:
+            raise SearchError(
+                f"the accuracy of the retrained winner, trial {winner.trial}, could not be checked: {error}. "
+                "Mend that and use --resume"
+            ) from error
+        key = f"{device_class} {self._session}"
+        self._context.append(EventKind.WINNER_CHECKED, winner.trial, key, dump(found))
 
     async def _measure(self, winner: Winner, device_class: str) -> None:
         measurement = await self._context.measure_once(

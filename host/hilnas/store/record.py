@@ -42,6 +42,7 @@ class EventKind(StrEnum):
     CANARY = "canary"
     WINNER_TRAINED = "winner_trained"
     WINNER_MEASURED = "winner_measured"
+    WINNER_CHECKED = "winner_checked"
     SESSION_STARTED = "session_started"
     SESSION_ENDED = "session_ended"
     SEARCH_FINISHED = "search_finished"

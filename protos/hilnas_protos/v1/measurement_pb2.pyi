@@ -140,8 +140,26 @@ class WorkerLimits(_message.Message):
     address_space_mib: int
     def __init__(self, deadline_ms: _Optional[int] = ..., address_space_mib: _Optional[int] = ...) -> None: ...
 
+class Evaluation(_message.Message):
+    __slots__ = ("examples",)
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    examples: Artifact
+    def __init__(self, examples: _Optional[_Union[Artifact, _Mapping]] = ...) -> None: ...
+
+class Outputs(_message.Message):
+    __slots__ = ("shape", "dtype", "content", "count")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    dtype: str
+    content: bytes
+    count: int
+    def __init__(self, shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[str] = ..., content: _Optional[bytes] = ..., count: _Optional[int] = ...) -> None: ...
+
 class MeasureJob(_message.Message):
-    __slots__ = ("job_id", "attempt", "fence", "model", "runtime", "protocol", "protocol_hash", "limits", "input_seed")
+    __slots__ = ("job_id", "attempt", "fence", "model", "runtime", "protocol", "protocol_hash", "limits", "input_seed", "evaluation")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +169,7 @@ class MeasureJob(_message.Message):
     PROTOCOL_HASH_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SEED_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     attempt: int
     fence: int
@@ -160,7 +179,8 @@ class MeasureJob(_message.Message):
     protocol_hash: str
     limits: WorkerLimits
     input_seed: int
-    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model: _Optional[_Union[Artifact, _Mapping]] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., protocol: _Optional[_Union[MeasurementProtocol, _Mapping]] = ..., protocol_hash: _Optional[str] = ..., limits: _Optional[_Union[WorkerLimits, _Mapping]] = ..., input_seed: _Optional[int] = ...) -> None: ...
+    evaluation: Evaluation
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model: _Optional[_Union[Artifact, _Mapping]] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., protocol: _Optional[_Union[MeasurementProtocol, _Mapping]] = ..., protocol_hash: _Optional[str] = ..., limits: _Optional[_Union[WorkerLimits, _Mapping]] = ..., input_seed: _Optional[int] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...
 
 class Latency(_message.Message):
     __slots__ = ("median_ms", "low_ms", "high_ms", "p5_ms", "p90_ms", "p95_ms", "mad_ms", "load_ms", "first_ms", "inner_loops", "samples_ns", "set_aside", "warmup_runs", "warmup_ms")
@@ -241,7 +261,7 @@ class Conditions(_message.Message):
     def __init__(self, temperature_before_c: _Optional[float] = ..., temperature_after_c: _Optional[float] = ..., governor: _Optional[str] = ..., frequency_khz: _Optional[int] = ..., load_average: _Optional[float] = ..., involuntary_switches: _Optional[int] = ..., lowest_frequency_khz: _Optional[int] = ..., target_frequency_khz: _Optional[int] = ..., throttle_bits: _Optional[int] = ..., idle_temperature_c: _Optional[float] = ..., cpu_pressure: _Optional[float] = ..., neighbour_load: _Optional[float] = ..., major_faults: _Optional[int] = ..., swapped_pages: _Optional[int] = ..., cpus: _Optional[str] = ...) -> None: ...
 
 class MeasureResult(_message.Message):
-    __slots__ = ("job_id", "attempt", "fence", "model_sha256", "protocol_hash", "verdict", "message", "runtime", "latency", "memory", "conditions", "started_unix_ms", "total_ms", "fetch_ms", "measuring_ms", "evidence", "cooldown_ms")
+    __slots__ = ("job_id", "attempt", "fence", "model_sha256", "protocol_hash", "verdict", "message", "runtime", "latency", "memory", "conditions", "started_unix_ms", "total_ms", "fetch_ms", "measuring_ms", "evidence", "cooldown_ms", "outputs")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -259,6 +279,7 @@ class MeasureResult(_message.Message):
     MEASURING_MS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     COOLDOWN_MS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     attempt: int
     fence: int
@@ -276,4 +297,5 @@ class MeasureResult(_message.Message):
     measuring_ms: float
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     cooldown_ms: float
-    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model_sha256: _Optional[str] = ..., protocol_hash: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., started_unix_ms: _Optional[int] = ..., total_ms: _Optional[float] = ..., fetch_ms: _Optional[float] = ..., measuring_ms: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., cooldown_ms: _Optional[float] = ...) -> None: ...
+    outputs: Outputs
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model_sha256: _Optional[str] = ..., protocol_hash: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., started_unix_ms: _Optional[int] = ..., total_ms: _Optional[float] = ..., fetch_ms: _Optional[float] = ..., measuring_ms: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., cooldown_ms: _Optional[float] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ...) -> None: ...
