@@ -195,6 +195,7 @@ class ModelCache:
                 return
             if _drop(path):
                 used -= size
+                self._verified.pop(path.name, None)
         if used + size_bytes > self.quota_bytes:
             raise CacheError(
                 f"no room for {size_bytes} bytes in {self.root}: {used} of {self.quota_bytes} bytes are "

@@ -6,6 +6,8 @@ import resource
 import signal
 from pathlib import Path
 
+from hilnas_agent import memory, sandbox
+
 _NO_FILES = 256
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 5
@@ -23,13 +25,16 @@ def limit_start() -> None:
 def limit_job(address_space_mib: int, cpu_seconds: int) -> None:
     """Limits of one job, set before its model is loaded: address space in MiB (0: none), processor time.
 
-    A worker writes to pipes alone, which the limit on files does not concern.
+    A worker writes to pipes alone, which the limit on files does not concern. From here on no file can
+    be opened for writing and no process started (see `sandbox`).
     """
     _lower(resource.RLIMIT_FSIZE, 0)
     # The soft limit sends SIGXCPU, which names the cause; the hard one would send a mute SIGKILL.
     _lower(resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + _GRACE_S)
     if address_space_mib:
         _lower(resource.RLIMIT_AS, address_space_mib << 20)
+    memory.prepare_reset()
+    sandbox.confine()
 
 
 def default_address_space_mib() -> int:

@@ -1,5 +1,8 @@
 """Resident memory of this process, by its kernel counters."""
 
+import contextlib
+import os
+from functools import cache
 from pathlib import Path
 
 _SELF = Path("/proc/self")
@@ -18,13 +21,24 @@ def peak_kib() -> int:
     return _status("VmHWM:")
 
 
+def prepare_reset() -> None:
+    """Opens what `reset_peak` writes to, for a process that is about to lose the right to open files."""
+    with contextlib.suppress(OSError):
+        _clear_refs()
+
+
 def reset_peak() -> bool:
     """Makes the present resident memory the new peak; False where the kernel does not let us (proc(5))."""
     try:
-        (_SELF / "clear_refs").write_text("5", encoding="ascii")
+        os.write(_clear_refs(), b"5")
     except OSError:
         return False
     return True
+
+
+@cache
+def _clear_refs() -> int:
+    return os.open(_SELF / "clear_refs", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def _status(name: str) -> int:

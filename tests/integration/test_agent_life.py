@@ -104,6 +104,17 @@ def test_the_token_goes_with_every_call_and_nowhere_else(host, tmp_path):
         assert b"s3cret" not in environment
         assert b"MALLOC_" not in environment
         assert "s3cret" not in agent.logged()
+        # Readable by every process of the same user, so by a model's worker.
+        assert b"s3cret" not in Path(f"/proc/{agent.pid}/environ").read_bytes()
+
+
+def test_the_token_is_hidden_where_the_allocator_is_set_up_by_hand(host, tmp_path, monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "3")
+    with AgentProcess(host.address, tmp_path, token="s3cret") as agent:
+        assert host.wait_stream().metadata["hilnas-token"] == "s3cret"
+        assert b"s3cret" not in Path(f"/proc/{agent.pid}/environ").read_bytes()
+        (worker,) = wait_until(agent.workers)
+        assert b"MALLOC_ARENA_MAX=3" in Path(f"/proc/{worker}/environ").read_bytes()
 
 
 def test_no_token_no_metadata(host, agent):

@@ -99,13 +99,15 @@ class LoadedModel:
 
     def graph(self) -> Graph:
         """What became of the operators. The one delegate that these packages bring is XNNPACK."""
-        operators = self._interpreter._get_ops_details()
-        pieces = [operator for operator in operators if operator["op_name"] == _DELEGATE]
-        nodes = [operator for operator in operators if operator["op_name"] != _DELEGATE]
+        # Not `_get_ops_details`: it decodes the names of all tensors, and some are no UTF-8.
+        inner = self._interpreter._interpreter
+        everything = range(inner.NumNodes())
+        pieces = [node for node in everything if inner.NodeName(node) == _DELEGATE]
+        nodes = [node for node in everything if node not in pieces]
         if not pieces:
             return Graph("", len(nodes), 0, 0)
-        handed_out = {int(index) for piece in pieces for index in piece["outputs"]}
-        taken = sum(self._is_taken(node["outputs"], handed_out) for node in nodes)
+        handed_out = {int(index) for piece in pieces for index in inner.NodeOutputs(piece)}
+        taken = sum(self._is_taken(inner.NodeOutputs(node), handed_out) for node in nodes)
         return Graph("xnnpack", len(nodes), taken, len(pieces))
 
     def arena_kib(self) -> int | None:
@@ -113,12 +115,14 @@ class LoadedModel:
 
         What a delegate holds inside is its own and not told.
         """
-        spans = []
         mapped = list(_mapped(self._path))
-        for tensor in self._interpreter.get_tensor_details():
-            place = self._place(int(tensor["index"]))
-            if place is not None and not any(low <= place[0] < high for low, high in mapped):
-                spans.append(place)
+        # Of the model's own tensors alone: to look at a kernel's scratch tensor can end the process.
+        places = (self._place(int(tensor["index"])) for tensor in self._interpreter.get_tensor_details())
+        spans = [
+            place
+            for place in places
+            if place is not None and not any(low <= place[0] < high for low, high in mapped)
+        ]
         return -(-_covered(spans) // 1024)
 
     def _is_taken(self, outputs: Iterable[int], handed_out: set[int]) -> bool:

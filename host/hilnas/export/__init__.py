@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hilnas.export.errors import ExportError, UnsupportedModuleError
+from hilnas.export.errors import ExportError, ModelFileError, UnsupportedModuleError
 
 if TYPE_CHECKING:
     from hilnas.export.check import Int8Facts, check_int8
     from hilnas.export.exporter import export_int8
+    from hilnas.export.inspect import ModelSummary, inspect_model
     from hilnas.export.interpreter import Agreement, Int8Model, agreement
 
 __all__ = [
@@ -17,10 +18,13 @@ __all__ = [
     "ExportError",
     "Int8Facts",
     "Int8Model",
+    "ModelFileError",
+    "ModelSummary",
     "UnsupportedModuleError",
     "agreement",
     "check_int8",
     "export_int8",
+    "inspect_model",
 ]
 
 # Imported on first use: torch alone takes a second.
@@ -28,9 +32,11 @@ _HOMES = {
     "Agreement": "interpreter",
     "Int8Model": "interpreter",
     "Int8Facts": "check",
+    "ModelSummary": "inspect",
     "agreement": "interpreter",
     "check_int8": "check",
     "export_int8": "exporter",
+    "inspect_model": "inspect",
 }
 
 

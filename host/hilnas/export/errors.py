@@ -9,6 +9,10 @@ class ExportError(HilnasError, ValueError):
     """A network that cannot be exported, or a model file that is not a sound full-int8 model."""
 
 
+class ModelFileError(ExportError):
+    """A .tflite file that is torn, contradicts itself, or asks for more than a device can give."""
+
+
 class UnsupportedModuleError(ExportError):
     """A module, function or control flow that has no int8 form here: says which, where, and the remedy."""
 

@@ -100,6 +100,13 @@ def test_the_longest_unused_is_dropped_first(cache):
     assert not has(cache, digests[1], 400)
 
 
+def test_nothing_is_remembered_of_what_was_dropped(cache):
+    for number in range(200):
+        content = b"%100d" % number
+        assert has(cache, put(cache, content), len(content))
+    assert len(cache._verified) <= 11
+
+
 def test_a_model_in_use_is_never_dropped(cache):
     digest = put(cache, b"u" * 600)
     held = cache.hold(digest, 600)

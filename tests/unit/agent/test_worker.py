@@ -159,6 +159,13 @@ def test_a_torn_file_ends_no_more_than_its_worker(path, share, tmp_path):
 
 
 @both_runtimes
+def test_a_tensors_name_that_is_no_text_costs_no_measurement(path, tmp_path):
+    named = tiny_models.good().replace(b"\2\0\0\0t2\0", b"\2\0\0\0\xff2\0")
+    assert named != tiny_models.good()
+    assert measure(path, named, tmp_path)[0] in {"TRUSTED", "UNSTABLE"}
+
+
+@both_runtimes
 def test_a_model_over_its_address_space(path, tmp_path):
     verdict, message, _ = measure(path, tiny_models.huge(), tmp_path, address_space_mib=1500)
     assert verdict == "OUT_OF_MEMORY"
