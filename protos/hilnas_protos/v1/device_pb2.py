@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhilnas_protos/v1/device.proto\x12\x10hilnas_protos.v1\"B\n\x0bRuntimeInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0cxnnpack_int8\x18\x03 \x01(\x08\"<\n\tMeterInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x62oundary\x18\x02 \x01(\t\x12\x0f\n\x07rate_hz\x18\x03 \x01(\x01\"\xf2\x01\n\nDeviceInfo\x12\x11\n\tcpu_model\x18\x01 \x01(\t\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x13\n\x0b\x62oard_model\x18\x03 \x01(\t\x12\r\n\x05\x63ores\x18\x04 \x01(\r\x12\x12\n\nmemory_kib\x18\x05 \x01(\x04\x12\n\n\x02os\x18\x06 \x01(\t\x12\x0e\n\x06kernel\x18\x07 \x01(\t\x12\x0e\n\x06python\x18\x08 \x01(\t\x12/\n\x08runtimes\x18\t \x03(\x0b\x32\x1d.hilnas_protos.v1.RuntimeInfo\x12+\n\x06meters\x18\n \x03(\x0b\x32\x1b.hilnas_protos.v1.MeterInfob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhilnas_protos/v1/device.proto\x12\x10hilnas_protos.v1\"B\n\x0bRuntimeInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x14\n\x0cxnnpack_int8\x18\x03 \x01(\x08\"L\n\tMeterInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x62oundary\x18\x02 \x01(\t\x12\x0f\n\x07rate_hz\x18\x03 \x01(\x01\x12\x0e\n\x06\x63oarse\x18\x04 \x01(\x08\"\xf2\x01\n\nDeviceInfo\x12\x11\n\tcpu_model\x18\x01 \x01(\t\x12\x0f\n\x07machine\x18\x02 \x01(\t\x12\x13\n\x0b\x62oard_model\x18\x03 \x01(\t\x12\r\n\x05\x63ores\x18\x04 \x01(\r\x12\x12\n\nmemory_kib\x18\x05 \x01(\x04\x12\n\n\x02os\x18\x06 \x01(\t\x12\x0e\n\x06kernel\x18\x07 \x01(\t\x12\x0e\n\x06python\x18\x08 \x01(\t\x12/\n\x08runtimes\x18\t \x03(\x0b\x32\x1d.hilnas_protos.v1.RuntimeInfo\x12+\n\x06meters\x18\n \x03(\x0b\x32\x1b.hilnas_protos.v1.MeterInfob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNTIMEINFO']._serialized_start=51
   _globals['_RUNTIMEINFO']._serialized_end=117
   _globals['_METERINFO']._serialized_start=119
-  _globals['_METERINFO']._serialized_end=179
-  _globals['_DEVICEINFO']._serialized_start=182
-  _globals['_DEVICEINFO']._serialized_end=424
+  _globals['_METERINFO']._serialized_end=195
+  _globals['_DEVICEINFO']._serialized_start=198
+  _globals['_DEVICEINFO']._serialized_end=440
 # @@protoc_insertion_point(module_scope)

@@ -17,14 +17,16 @@ class RuntimeInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., xnnpack_int8: bool = ...) -> None: ...
 
 class MeterInfo(_message.Message):
-    __slots__ = ("name", "boundary", "rate_hz")
+    __slots__ = ("name", "boundary", "rate_hz", "coarse")
     NAME_FIELD_NUMBER: _ClassVar[int]
     BOUNDARY_FIELD_NUMBER: _ClassVar[int]
     RATE_HZ_FIELD_NUMBER: _ClassVar[int]
+    COARSE_FIELD_NUMBER: _ClassVar[int]
     name: str
     boundary: str
     rate_hz: float
-    def __init__(self, name: _Optional[str] = ..., boundary: _Optional[str] = ..., rate_hz: _Optional[float] = ...) -> None: ...
+    coarse: bool
+    def __init__(self, name: _Optional[str] = ..., boundary: _Optional[str] = ..., rate_hz: _Optional[float] = ..., coarse: bool = ...) -> None: ...
 
 class DeviceInfo(_message.Message):
     __slots__ = ("cpu_model", "machine", "board_model", "cores", "memory_kib", "os", "kernel", "python", "runtimes", "meters")

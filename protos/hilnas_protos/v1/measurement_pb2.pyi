@@ -1,3 +1,4 @@
+from hilnas_protos.v1 import energy_pb2 as _energy_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -159,7 +160,7 @@ class Outputs(_message.Message):
     def __init__(self, shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[str] = ..., content: _Optional[bytes] = ..., count: _Optional[int] = ...) -> None: ...
 
 class MeasureJob(_message.Message):
-    __slots__ = ("job_id", "attempt", "fence", "model", "runtime", "protocol", "protocol_hash", "limits", "input_seed", "evaluation")
+    __slots__ = ("job_id", "attempt", "fence", "model", "runtime", "protocol", "protocol_hash", "limits", "input_seed", "energy", "evaluation")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +170,7 @@ class MeasureJob(_message.Message):
     PROTOCOL_HASH_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SEED_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     attempt: int
@@ -179,8 +181,9 @@ class MeasureJob(_message.Message):
     protocol_hash: str
     limits: WorkerLimits
     input_seed: int
+    energy: _energy_pb2.EnergyProtocol
     evaluation: Evaluation
-    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model: _Optional[_Union[Artifact, _Mapping]] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., protocol: _Optional[_Union[MeasurementProtocol, _Mapping]] = ..., protocol_hash: _Optional[str] = ..., limits: _Optional[_Union[WorkerLimits, _Mapping]] = ..., input_seed: _Optional[int] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model: _Optional[_Union[Artifact, _Mapping]] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., protocol: _Optional[_Union[MeasurementProtocol, _Mapping]] = ..., protocol_hash: _Optional[str] = ..., limits: _Optional[_Union[WorkerLimits, _Mapping]] = ..., input_seed: _Optional[int] = ..., energy: _Optional[_Union[_energy_pb2.EnergyProtocol, _Mapping]] = ..., evaluation: _Optional[_Union[Evaluation, _Mapping]] = ...) -> None: ...
 
 class Latency(_message.Message):
     __slots__ = ("median_ms", "low_ms", "high_ms", "p5_ms", "p90_ms", "p95_ms", "mad_ms", "load_ms", "first_ms", "inner_loops", "samples_ns", "set_aside", "warmup_runs", "warmup_ms")
@@ -261,7 +264,7 @@ class Conditions(_message.Message):
     def __init__(self, temperature_before_c: _Optional[float] = ..., temperature_after_c: _Optional[float] = ..., governor: _Optional[str] = ..., frequency_khz: _Optional[int] = ..., load_average: _Optional[float] = ..., involuntary_switches: _Optional[int] = ..., lowest_frequency_khz: _Optional[int] = ..., target_frequency_khz: _Optional[int] = ..., throttle_bits: _Optional[int] = ..., idle_temperature_c: _Optional[float] = ..., cpu_pressure: _Optional[float] = ..., neighbour_load: _Optional[float] = ..., major_faults: _Optional[int] = ..., swapped_pages: _Optional[int] = ..., cpus: _Optional[str] = ...) -> None: ...
 
 class MeasureResult(_message.Message):
-    __slots__ = ("job_id", "attempt", "fence", "model_sha256", "protocol_hash", "verdict", "message", "runtime", "latency", "memory", "conditions", "started_unix_ms", "total_ms", "fetch_ms", "measuring_ms", "evidence", "cooldown_ms", "outputs")
+    __slots__ = ("job_id", "attempt", "fence", "model_sha256", "protocol_hash", "verdict", "message", "runtime", "latency", "memory", "conditions", "started_unix_ms", "total_ms", "fetch_ms", "measuring_ms", "evidence", "cooldown_ms", "energy", "outputs")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FENCE_FIELD_NUMBER: _ClassVar[int]
@@ -279,6 +282,7 @@ class MeasureResult(_message.Message):
     MEASURING_MS_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_FIELD_NUMBER: _ClassVar[int]
     COOLDOWN_MS_FIELD_NUMBER: _ClassVar[int]
+    ENERGY_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     attempt: int
@@ -297,5 +301,6 @@ class MeasureResult(_message.Message):
     measuring_ms: float
     evidence: _containers.RepeatedCompositeFieldContainer[Evidence]
     cooldown_ms: float
+    energy: _energy_pb2.Energy
     outputs: Outputs
-    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model_sha256: _Optional[str] = ..., protocol_hash: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., started_unix_ms: _Optional[int] = ..., total_ms: _Optional[float] = ..., fetch_ms: _Optional[float] = ..., measuring_ms: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., cooldown_ms: _Optional[float] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ..., model_sha256: _Optional[str] = ..., protocol_hash: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ..., runtime: _Optional[_Union[RuntimeSpec, _Mapping]] = ..., latency: _Optional[_Union[Latency, _Mapping]] = ..., memory: _Optional[_Union[Memory, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., started_unix_ms: _Optional[int] = ..., total_ms: _Optional[float] = ..., fetch_ms: _Optional[float] = ..., measuring_ms: _Optional[float] = ..., evidence: _Optional[_Iterable[_Union[Evidence, _Mapping]]] = ..., cooldown_ms: _Optional[float] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ...) -> None: ...
