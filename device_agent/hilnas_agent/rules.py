@@ -41,7 +41,7 @@ def session_evidence(timing: Timing, summary: Summary, settings: Settings, seen:
     ]
     if settings.rules is not None:
         found += _samples(timing, settings)
-        found += _device(settings.rules, seen, len(timing.samples_ns))
+        found += device_evidence(settings.rules, seen, len(timing.samples_ns))
     return found
 
 
@@ -69,7 +69,8 @@ def _samples(timing: Timing, settings: Settings) -> list[Evidence]:
     return found
 
 
-def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
+def device_evidence(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
+    """How the device itself kept the rules while so many samples were taken."""
     before, after = seen.before, seen.after
     rise = _difference(after.temperature_c, before.temperature_c)
     switches = seen.switches / max(1, samples)
