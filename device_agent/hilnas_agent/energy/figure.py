@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import NormalDist, median, stdev
+from statistics import NormalDist, median, stdev, variance
 from typing import Any
 
 from hilnas_agent.energy.repeat import MOST_UNSEEN, Repeat
@@ -83,9 +83,8 @@ def _half_width_j(counted: Sequence[Repeat], settings: EnergySettings, traits: T
     """Half the width of the interval of one inference's energy beyond idle, in J.
 
     What differs from repeat to repeat (noise, drift, borders between two readings) is in their spread: Student's
-    t for so few, widened for a median. What is the same in all of them, the meter's steps and its clock, is
-    not, and is added as two independent errors are. Calibration is in neither: it is one factor for all
-    figures of a meter.
+    t for so few, widened for a median. What is the same in all of them, the meter's steps, is not, and is added
+    as two independent errors are. Calibration is in neither: it is one factor for all figures of a meter.
     """
     n = len(counted)
     per_w = median(r.busy_s / r.runs for r in counted)
@@ -100,28 +99,35 @@ def _half_width_j(counted: Sequence[Repeat], settings: EnergySettings, traits: T
 
 
 def _common_w(counted: Sequence[Repeat], traits: Traits) -> float:
-    """Standard error of the power beyond idle, by the meter's steps and its clock, in W.
+    """Standard error of the power beyond idle, by the meter's steps, in W.
 
     A step hides a value evenly within itself (variance 1/12): once in the busy and twice in the idle power, and
-    in both readings at the borders of a counter's window.
+    in both readings at the ends of a counter's stretch.
     """
     last = counted[-1]
     if traits.kind == COUNTER:
-        steps = (
-            traits.resolution * math.sqrt(1 / 6) * math.hypot(1 / last.busy_s, math.sqrt(0.5) / last.idle_s)
-        )
-    else:
-        steps = traits.resolution * math.sqrt(1 / 12 + 1 / 24)
-    clock = max(abs(r.net_w) * r.within_s / r.busy_s for r in counted) * math.sqrt(2 / 3)
-    return math.hypot(steps, clock)
+        stretches = math.hypot(1 / last.busy_s, math.sqrt(0.5) / last.idle_s)
+        return traits.resolution * math.sqrt(1 / 6) * stretches
+    return traits.resolution * math.sqrt(1 / 12 + 1 / 24)
+
+
+def _noise_w(counted: Sequence[Repeat]) -> float:
+    """Noise of one repeat's power beyond idle, in W: by the scatter inside its stretches, or between repeats.
+
+    Idle powers that go up and down from repeat to repeat, drift apart, are noise too.
+    """
+    inside = sum(r.noise_w**2 for r in counted) / len(counted)
+    if len(counted) == 1:
+        return math.sqrt(inside)
+    between = variance(r.net_w for r in counted)
+    wander = variance(r.after_w - r.before_w for r in counted) / 4
+    return math.sqrt(max(inside, between) + wander)
 
 
 def _resolution(
     counted: Sequence[Repeat], net_w: float, low_j: float, settings: EnergySettings, traits: Traits
 ) -> Evidence:
-    noise_w = math.hypot(
-        math.sqrt(sum(r.noise_w**2 for r in counted) / len(counted)), _common_w(counted, traits)
-    )
+    noise_w = math.hypot(_noise_w(counted), _common_w(counted, traits))
     snr = net_w / noise_w if noise_w > 0 else math.copysign(math.inf, net_w)
     text = f"{net_w * _MJ:.3g} mW beyond idle, with a noise of {noise_w * _MJ:.2g} mW"
     remedy = "lengthen busy_ms, or take a finer meter"

@@ -1,8 +1,7 @@
-"""Readings of a meter as a function of time: energy of a window, and how much of it was seen."""
+"""Readings of a meter as a function of time: power of a window, and how much of it was seen."""
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ class Trace:
     """Energy over time by a meter's readings, in their order; MeterError for a counter that runs backwards.
 
     A counter's energy is the difference of its readings, its wraps made up for; that of a power meter is the
-    area under straight lines between its readings. Between two readings both go on evenly.
+    area under straight lines between its readings.
     """
 
     def __init__(self, readings: Sequence[Reading], traits: Traits) -> None:
@@ -48,28 +47,30 @@ class Trace:
         return (len(self) - 1) / span if span > 0 else 0.0
 
     def count(self, begin_ns: int, end_ns: int) -> int:
-        """Readings in a window."""
-        low, high = np.searchsorted(self.clock_ns, (begin_ns, end_ns), side="left")
-        return int(high - low)
+        """Readings that lie in a window for sure."""
+        low, high = self._inside(begin_ns, end_ns)
+        return max(0, high - low)
 
-    def joules(self, begin_ns: float, end_ns: float) -> float:
-        """Energy of a window, in J; what lies outside of the readings counts as nothing: see `unseen`."""
-        return self._until(end_ns) - self._until(begin_ns)
+    def watts(self, begin_ns: int, end_ns: int) -> float:
+        """Mean power of a window in which power is even, in W, by the readings that lie in it for sure.
 
-    def watts(self, begin_ns: float, end_ns: float) -> float:
-        """Mean power of a window, in W."""
-        return self.joules(begin_ns, end_ns) / ((end_ns - begin_ns) * _NS)
+        Not by interpolation at the borders: power jumps there, so a straight line across would give a third of
+        the time between two readings to the wrong side, always to the same one. 0 for under two readings.
+        """
+        low, high = self._inside(begin_ns, end_ns)
+        return self._mean(int(self.clock_ns[low]), int(self.clock_ns[high - 1])) if high - low > 1 else 0.0
 
     def noise_w(self, begin_ns: int, end_ns: int, blocks: int = 8) -> float:
         """Standard error of the mean power of a window in which nothing changes but by a straight drift, in W.
 
         By the means of its blocks, so that readings that resemble their neighbours do not count in full.
         """
-        blocks = min(blocks, self.count(begin_ns, end_ns) // 2)
+        low, high = self._inside(begin_ns, end_ns)
+        blocks = min(blocks, (high - low) // 2)
         if blocks < 3:
             return 0.0
-        edges = np.linspace(begin_ns, end_ns, blocks + 1)
-        means = np.array([self.watts(low, high) for low, high in pairwise(edges)])
+        edges = np.linspace(int(self.clock_ns[low]), int(self.clock_ns[high - 1]), blocks + 1)
+        means = np.array([self._mean(first, last) for first, last in pairwise(edges)])
         place = np.arange(blocks) - (blocks - 1) / 2
         means = means - means.mean() - place * (place @ means) / (place @ place)
         return float(np.sqrt(means @ means / (blocks - 2) / blocks))
@@ -77,25 +78,28 @@ class Trace:
     def unseen(self, begin_ns: int, end_ns: int) -> float:
         """Share of a window of which the readings say nothing.
 
-        That is what lies before the first and after the last of them, and in gaps: all of a gap of a power
-        meter; of a counter, which forgets nothing, only one across a border, where it cannot tell what belongs to
-        which side.
+        That is gaps between a border and the next reading inside, and, of a power meter, between two readings;
+        a counter forgets nothing.
         """
-        if len(self) < 2:
+        low, high = self._inside(begin_ns, end_ns)
+        if high - low < 2:
             return 1.0
-        gap_ns = _LATE * self._usual_ns
-        low, high = self.clock_ns[:-1], self.clock_ns[1:]
-        gaps = high - low > gap_ns
-        if self.kind == COUNTER:
-            gaps &= ((low < begin_ns) & (high > begin_ns)) | ((low < end_ns) & (high > end_ns))
-        inside = np.minimum(high, end_ns) - np.maximum(low, begin_ns)
-        lost: Any = np.sum(np.maximum(inside, 0)[gaps])
-        lost += max(0, min(int(self.clock_ns[0]), end_ns) - begin_ns)
-        lost += max(0, end_ns - max(int(self.clock_ns[-1]), begin_ns))
-        return float(min(1.0, lost / (end_ns - begin_ns)))
+        inner = self.clock_ns[low:high]
+        gap_ns = _LATE * self._usual_ns + self.within_ns
+        gaps = np.array([int(inner[0]) - begin_ns, end_ns - int(inner[-1])], np.int64)
+        if self.kind != COUNTER:
+            gaps = np.concatenate((gaps, np.diff(inner)))
+        return float(np.sum(gaps[gaps > gap_ns]) / (end_ns - begin_ns))
 
-    def _until(self, moment_ns: float) -> float:
-        return float(np.interp(moment_ns, self.clock_ns, self._joules)) if len(self) else 0.0
+    def _inside(self, begin_ns: int, end_ns: int) -> tuple[int, int]:
+        """Places of the first reading in a window and of the first behind it."""
+        ends = (begin_ns + self.within_ns, end_ns - self.within_ns)
+        low, high = np.searchsorted(self.clock_ns, ends, side="left")
+        return int(low), int(high)
+
+    def _mean(self, begin_ns: float, end_ns: float) -> float:
+        first, last = np.interp((begin_ns, end_ns), self.clock_ns, self._joules)
+        return float(last - first) / ((end_ns - begin_ns) * _NS)
 
 
 def _unwrapped(steps_j: NDArray[np.float64], traits: Traits) -> NDArray[np.float64]:
