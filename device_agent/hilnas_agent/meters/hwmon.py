@@ -63,6 +63,8 @@ class Shunts(Polled):
 
     def __init__(self, folder: Path, traits: Traits, channels: list[_Channel]) -> None:
         self.folder, self.traits, self._channels = folder, traits, channels
+        # The chip shows the mean of its last whole conversion, which ended up to another one ago.
+        self._conversion_ns = round(_conversion_ms(folder) * 1e6)
 
     def problem(self) -> str | None:
         """Why a channel cannot be read: it is disabled, or the bus does not answer."""
@@ -74,7 +76,9 @@ class Shunts(Polled):
 
     def read(self) -> Sequence[Reading]:
         """Power of the channels now, in W."""
-        return [timed(lambda: sum(channel.watts() for channel in self._channels))]
+        taken = timed(lambda: sum(channel.watts() for channel in self._channels))
+        late_ns = self._conversion_ns
+        return [Reading(taken.clock_ns - late_ns, taken.value, taken.within_ns + late_ns // 2)]
 
 
 def _meters(folder: Path, chip: str, boundary: str) -> list[Shunts]:
@@ -113,8 +117,14 @@ def _channels(folder: Path) -> list[_Channel]:
 
 def _rate_hz(folder: Path) -> float:
     """As fast as the chip converts, up to what a file can be read at."""
+    conversion_ms = _conversion_ms(folder)
+    return min(_FASTEST_HZ, 1000 / conversion_ms) if conversion_ms else _RATE_HZ
+
+
+def _conversion_ms(folder: Path) -> int:
+    """Time of a conversion, in ms; 0 where the kernel does not tell: a few ms at most, by default."""
     interval = text(folder / "update_interval")
-    return min(_FASTEST_HZ, 1000 / int(interval)) if interval.isdigit() and int(interval) else _RATE_HZ
+    return int(interval) if interval.isdigit() else 0
 
 
 def _resolution(folder: Path, chip: str, channel: _Channel) -> float:
