@@ -143,11 +143,15 @@ def _resolution(folder: Path, chip: str, channel: _Channel) -> float:
 
 def _named_apart(meters: list[Shunts]) -> list[Shunts]:
     """Two chips of a kind are told apart by the folders that the kernel gave them."""
-    seen: dict[str, set[Path]] = {}
+    chips: dict[str, set[Path]] = {}
     for meter in meters:
-        seen.setdefault(meter.traits.name, set()).add(meter.folder)
+        chips.setdefault(_chip(meter), set()).add(meter.folder)
     for meter in meters:
-        if len(seen[meter.traits.name]) > 1:
+        if len(chips[_chip(meter)]) > 1:
             _, _, rest = meter.traits.name.partition(":")
             meter.traits = meter.traits._replace(name=f"hwmon:{meter.folder.name}:{rest}")
     return meters
+
+
+def _chip(meter: Shunts) -> str:
+    return text(meter.folder / "name")
