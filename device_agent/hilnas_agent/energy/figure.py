@@ -161,7 +161,8 @@ def _idle(usable: Sequence[Repeat], steady: Sequence[Repeat], settings: EnergySe
     text = f"idle powers before and after differ by {worst:.1%} at most"
     if len(steady) < len(usable):
         text += f", so {len(usable) - len(steady)} of {len(usable)} repeats are left out"
-    enough = len(steady) >= settings.least_repeats
+    # Where too few are usable in the first place, that is told by itself.
+    enough = len(steady) >= min(settings.least_repeats, len(usable))
     if not enough:
         text += ": end other work on the device, let it cool, or raise max_idle_change"
     return Evidence("energy-idle", enough, text, worst, settings.max_idle_change)

@@ -7,6 +7,8 @@ from typing import Any
 _LONGEST_MS = 3_600_000
 _LEAST_IDLE_READINGS = 8
 """Fewer do not tell how much a meter's readings scatter."""
+_SPARE = 1.1
+"""Some readings come late, or lie across a border."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class EnergySettings:
     def busy_of(self, rate_hz: float, coarse: bool) -> float:
         """Length of a busy stretch for a meter, in ms: long enough for its readings."""
         asked = self.coarse_busy_ms if coarse else self.busy_ms
-        return max(asked, self.min_readings / rate_hz * 1000) if rate_hz > 0 else asked
+        return max(asked, _SPARE * self.min_readings / rate_hz * 1000) if rate_hz > 0 else asked
 
     def idle_of(self, rate_hz: float) -> float:
         """Length of an idle stretch for a meter, in ms."""

@@ -20,8 +20,8 @@ from tests.unit.agent.fake_host import (
 PATH = runtimes.discover()[0][0].path
 SIMULATED = "tests.unit.agent.simulated_meter:Simulated"
 ASKED = energy_pb2.EnergyProtocol(
-    idle_ms=200,
-    busy_ms=200,
+    idle_ms=100,
+    busy_ms=150,
     coarse_busy_ms=300,
     min_readings=3,
     min_runs=5,
@@ -102,7 +102,7 @@ def test_the_energy_of_a_model_is_what_the_meter_counts(tmp_path):
     assert result.runtime.nodes > 0
     rules = [each.rule for each in result.evidence]
     assert rules == ["energy-gaps", "energy-idle", "energy-resolution", "energy-spread"]
-    assert result.measuring_ms > 3 * (200 + 200 + 200)
+    assert result.measuring_ms > 3 * (100 + 150 + 100)
 
 
 def test_what_a_meter_cannot_tell_has_no_figure(tmp_path):
@@ -146,7 +146,7 @@ def test_what_a_library_prints_does_not_spoil_the_readings(tmp_path):
     [
         ({"content": tiny_models.torn()}, "INVALID_MODEL"),
         ({"runtime": "tests.unit.agent.misbehaving:Segfault"}, "CRASHED"),
-        ({"runtime": "tests.unit.agent.misbehaving:Hang", "deadline_ms": 3000}, "TIMEOUT"),
+        ({"runtime": "tests.unit.agent.misbehaving:Hang", "deadline_ms": 2000}, "TIMEOUT"),
     ],
 )
 def test_a_model_that_fails_is_found_out_as_ever(changes, verdict, tmp_path):
