@@ -21,13 +21,14 @@ class Trace:
     """
 
     def __init__(self, readings: Sequence[Reading], traits: Traits) -> None:
+        clocks, values, within = zip(*readings, strict=True) if readings else ((), (), ())
+        clock = np.array(clocks, np.int64)
         # Two clocks may order two readings differently; what counts is when each was taken.
-        ordered = sorted(readings)
-        clock = np.array([reading.clock_ns for reading in ordered], np.int64)
-        fresh = np.concatenate(([True], np.diff(clock) > 0)) if len(clock) else np.zeros(0, bool)
+        order = np.argsort(clock, kind="stable")
+        fresh = order[np.concatenate(([True], np.diff(clock[order]) > 0))] if len(clock) else order
         self.clock_ns: NDArray[np.int64] = clock[fresh]
-        self._values = np.array([reading.value for reading in ordered], np.float64)[fresh]
-        self.within_ns = max((reading.within_ns for reading in ordered), default=0)
+        self._values = np.array(values, np.float64)[fresh]
+        self.within_ns = max(within, default=0)
         self.kind = traits.kind
         steps_s = np.diff(self.clock_ns) * _NS
         if self.kind == COUNTER:

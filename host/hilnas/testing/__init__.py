@@ -16,6 +16,7 @@ from typing import Any
 _SUITES = {
     "EstimatorContract": "estimators",
     "ExecutorContract": "executors",
+    "MeterContract": "meters",
     "RuntimeContract": "runtimes",
     "SpaceContract": "spaces",
     "StrategyContract": "strategies",
