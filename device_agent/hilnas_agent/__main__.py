@@ -69,7 +69,7 @@ def _run(options: argparse.Namespace) -> int:
     from hilnas_agent.channel import AddressError, open_channel
     from hilnas_agent.fetch import Fetcher
     from hilnas_agent.jobs import Bench
-    from hilnas_agent.meters import Offer as Meter
+    from hilnas_agent.meter_offers import MeterOffer
     from hilnas_agent.outbox import Outbox
     from hilnas_agent.runner import Runner
     from hilnas_agent.runtimes import Offer
@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
             fetcher,
             cpus,
             options.address_space_mib,
-            meters=[Meter(*meter) for meter in facts["meters"]],
+            meters=[MeterOffer(*meter) for meter in facts["meters"]],
             no_meter="; ".join(facts["meter_reasons"]),
         ),
         deliver=outbox.put,

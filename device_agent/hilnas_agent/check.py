@@ -8,7 +8,7 @@ from pathlib import Path
 from hilnas_agent import conditions, cores, identity, preflight
 from hilnas_agent.conditions import ROOT
 from hilnas_agent.evidence import Evidence, failed
-from hilnas_agent.meters import Offer
+from hilnas_agent.meter_offers import MeterOffer
 from hilnas_agent.settings import Preflight
 
 _HOT_C = 70.0
@@ -74,7 +74,7 @@ def _meters(facts: dict[str, object]) -> list[Evidence]:
     meters, reasons = facts["meters"], facts["meter_reasons"]
     assert isinstance(meters, list) and isinstance(reasons, list)
     found = []
-    for meter in (Offer(*fields) for fields in meters):
+    for meter in (MeterOffer(*fields) for fields in meters):
         rate = f", {meter.rate_hz:g} readings a second" if meter.rate_hz else ""
         coarse = ", coarse" if meter.coarse else ""
         use = ": a check on other meters, no source of figures" if meter.canary_only else ""

@@ -130,6 +130,7 @@ def measure(
     where the model was not even loaded.
     """
     protocol, settings = Settings.from_json(spec["protocol"]), EnergySettings.from_json(spec["energy"])
+    _check(settings, meter, spec["deadline_ms"])
     path = measurement.prepare(spec)
     hooks.prepare(protocol, spec["cpus"])
     try:
@@ -158,6 +159,20 @@ def measure(
         "conditions": measurement.conditions_of(seen),
         "measuring_ms": (clock.now_ns() - begin) / _NS_PER_MS,
     }, b""
+
+
+def _check(settings: EnergySettings, meter: Recorded | None, deadline_ms: int) -> None:
+    problem = settings.problem()
+    if problem is not None:
+        raise measurement.FaultError(f"the job's energy protocol cannot be followed: {problem}")
+    if meter is None:
+        return
+    takes_ms = settings.pass_ms(meter.traits.rate_hz, meter.traits.coarse)
+    if takes_ms >= deadline_ms:
+        raise measurement.FaultError(
+            f"measuring energy by {meter.traits.name} takes {takes_ms / 1000:.0f} s at least, and the deadline is "
+            f"{deadline_ms / 1000:.0f} s (measurement.deadline_s of the recipe)"
+        )
 
 
 def _pass(

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
+from hilnas_agent.meter_offers import MeterOffer
+
 GROUP = "hilnas_agent.meters"
 BOUNDARIES = ("wall", "board", "soc", "rails")
 POWER, COUNTER = "power", "counter"
@@ -83,18 +85,6 @@ class Driver(Protocol):
         """
 
 
-class Offer(NamedTuple):
-    """An instrument that can be read here, and how to find it again: its driver's path and argument."""
-
-    name: str
-    boundary: str
-    rate_hz: float
-    coarse: bool
-    canary_only: bool
-    path: str
-    argument: str
-
-
 def resolve(path: str) -> Driver:
     """The driver that "package.module:Class" names; ValueError or ImportError when it names none."""
     module, separator, name = path.partition(":")
@@ -117,7 +107,7 @@ def find(path: str, argument: str, name: str, root: Path = ROOT) -> Meter:
     raise MeterError(f"the meter {name} is gone; its driver finds: {here}")
 
 
-def discover(extra: Iterable[str] = (), root: Path = ROOT) -> tuple[list[Offer], list[str]]:
+def discover(extra: Iterable[str] = (), root: Path = ROOT) -> tuple[list[MeterOffer], list[str]]:
     """Instruments that can be read here, best first, and the reasons why others cannot.
 
     `extra` are names of installed drivers or dotted paths, each with "=ARGUMENT" where it needs one; what
@@ -128,7 +118,7 @@ def discover(extra: Iterable[str] = (), root: Path = ROOT) -> tuple[list[Offer],
     installed = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     asked = [_split(text, installed) for text in extra]
     others = [(path, "") for _, path in sorted(installed.items(), key=lambda item: _rank(item[0]))]
-    offers: dict[str, Offer] = {}
+    offers: dict[str, MeterOffer] = {}
     reasons: dict[str, None] = {}
     for place, (path, argument) in enumerate([*asked, *others]):
         try:
@@ -155,8 +145,8 @@ def _split(text: str, installed: dict[str, str]) -> tuple[str, str]:
     return installed.get(name, name), argument
 
 
-def _offer(traits: Traits, path: str, argument: str) -> Offer:
-    return Offer(
+def _offer(traits: Traits, path: str, argument: str) -> MeterOffer:
+    return MeterOffer(
         traits.name, traits.boundary, traits.rate_hz, traits.coarse, traits.canary_only, path, argument
     )
 
