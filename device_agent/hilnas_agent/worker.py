@@ -81,7 +81,12 @@ def _energy(runtime: runtimes.Runtime, spec: dict[str, Any], hooks: "_Hooks") ->
             recording = Recording(**spec["meter"], cpus=sorted(os.sched_getaffinity(0) - set(spec["cpus"])))
         except MeterError as error:
             missing = str(error)
-    return passes.measure(runtime, spec, hooks, recording, missing)
+    try:
+        return passes.measure(runtime, spec, hooks, recording, missing)
+    finally:
+        # An instrument is left as it was found, which takes a moment; the end of this process would not wait.
+        if recording is not None:
+            recording.close()
 
 
 class _Hooks(measurement.SessionHooks):

@@ -4,7 +4,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hilnas_agent import measurement, runtimes
@@ -14,7 +14,8 @@ from hilnas_agent.energy.repeat import Repeat, Times, look
 from hilnas_agent.energy.settings import EnergySettings
 from hilnas_agent.energy.trace import Trace
 from hilnas_agent.meters import MeterError, Reading, Traits
-from hilnas_agent.settings import Settings
+from hilnas_agent.neighbours import Moment, Neighbours, moment
+from hilnas_agent.settings import Rules, Settings
 
 _NS_PER_MS = 1_000_000
 _CHUNK_MS = 10.0
@@ -32,6 +33,9 @@ class Recorded(Protocol):
 
     def take(self) -> tuple[list[Reading], str]:
         """The readings since the last call, and what went wrong."""
+
+    def processor_ns(self) -> int:
+        """Processor time that reading it has taken."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,6 @@ def measure(
     begin = clock.now_ns()
     try:
         chunk = warm_up(model.invoke, protocol, clock)
-        hooks.sampling()
         if meter is None:
             found, seen = figure.unavailable(missing, settings.meter), measurement.watched(hooks)
         else:
@@ -185,6 +188,9 @@ def _pass(
 ) -> tuple[Figure, Any]:
     from hilnas_agent.rules import device_evidence
 
+    limit = (protocol.rules or Rules()).max_neighbour_load
+    hooks.neighbours = Neighbours(limit, lambda: _moment(meter))
+    hooks.sampling()
     going = Pass(invoke, meter, settings, Clock(), chunk)
     try:
         repeats: Sequence[Repeat] = going.run(hooks.stretch)
@@ -193,3 +199,9 @@ def _pass(
     seen = measurement.watched(hooks)
     device = device_evidence(protocol.rules, seen, going.chunks) if protocol.rules else []
     return figure.of(repeats, settings, meter.traits, device), seen
+
+
+def _moment(meter: Recorded) -> Moment:
+    """The kernel's counters, in which reading the meter is no work of a neighbour's."""
+    now = moment()
+    return replace(now, own_ns=now.own_ns + meter.processor_ns())

@@ -26,6 +26,7 @@ _WITHIN_NS = 5_000_000
 """Time that samples spend on USB and in buffers, at most, when they are fetched as they come."""
 _DRIFT = 100e-6
 """How much faster or slower than this machine's the kit's clock may run."""
+_STOPPING_S = 0.1
 _ALIKE = 4
 """Samples in a row that must count on before the bytes are taken to be in step again."""
 
@@ -74,6 +75,10 @@ class Kit:
             self._api = PPK2_API(self._port, timeout=1, write_timeout=1, exclusive=True)
         except (OSError, ValueError) as error:
             raise MeterError(f"ppk2: {self._port} cannot be opened: {error}") from error
+        # One that was left running would answer with samples.
+        self._api.stop_measuring()
+        time.sleep(_STOPPING_S)
+        self._api.ser.reset_input_buffer()
         if not self._api.get_modifiers():
             raise MeterError(f"ppk2: what is at {self._port} tells no calibration: is it a PPK2?")
         self._api.set_source_voltage(self._millivolts)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hilnas_agent.meters import MeterError, Reading, Traits
@@ -17,6 +18,7 @@ _START_S = 20.0
 """A bench instrument's library may take seconds to find it."""
 _ANSWER_S = 10.0
 _BLOCK = 1 << 16
+_NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 class Recording:
@@ -61,8 +63,17 @@ class Recording:
         content, self._rest = self._rest[:length], self._rest[length:]
         return [Reading(*fields) for fields in FORM.iter_unpack(content)], head["problem"]
 
+    def processor_ns(self) -> int:
+        """Processor time that the recorder and what it ran have taken, in ns; 0 when the kernel does not tell."""
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return 0
+        # Fields 14 to 17 of proc(5): its own and its children's, in ticks.
+        return sum(map(int, stat.rpartition(")")[2].split()[11:15])) * _NS_PER_TICK
+
     def close(self) -> None:
-        """Shuts the pipes, which ends the recorder."""
+        """Shuts the pipes, upon which the recorder lets go of the meter and ends."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

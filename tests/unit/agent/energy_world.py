@@ -104,6 +104,9 @@ class Instrument:
         ]
         return readings, ""
 
+    def processor_ns(self):
+        return 0
+
     def _moments(self):
         begin, end = self.read_until_s, self.world.now_s
         apart = 1 / self.traits.rate_hz

@@ -137,7 +137,8 @@ def test_a_board_without_a_sensor_does_not_wait(tmp_path):
     assert "no temperature sensor" in evidence.text
 
 
-FACTS = {"offers": [["toy", "1", False, "toy:Toy"]], "reasons": ["other is not installed"]}
+NO_METERS = {"meters": [], "meter_reasons": []}
+FACTS = NO_METERS | {"offers": [["toy", "1", False, "toy:Toy"]], "reasons": ["other is not installed"]}
 
 
 def test_check_names_what_would_spoil_a_figure(board):
@@ -152,7 +153,7 @@ def test_check_names_what_would_spoil_a_figure(board):
 
 
 def test_check_without_a_runtime(board):
-    found = check.look({"offers": [], "reasons": ["toy is not installed"]}, [1], 1, board.root)
+    found = check.look(NO_METERS | {"offers": [], "reasons": ["toy is not installed"]}, [1], 1, board.root)
     assert (found[0].passed, "toy is not installed" in found[0].text) == (False, True)
 
 
