@@ -58,14 +58,14 @@ def asked(meter="", **changes):
     return protocol
 
 
-def run(tmp_path, energy, extra=(SIMULATED,), content=None, runtime=PATH, deadline_ms=30_000):
+def run(tmp_path, energy, extra=(SIMULATED,), content=None, runtime=PATH, deadline_ms=30_000, protocol=QUICK):
     path = tmp_path / "model"
     path.write_bytes(content or tiny_models.good())
     job = wire.MeasureJob(
         job_id="j",
         attempt=1,
         model=wire.Artifact(sha256="0" * 64, size_bytes=1),
-        protocol=QUICK,
+        protocol=protocol,
         limits=wire.WorkerLimits(deadline_ms=deadline_ms),
         energy=energy,
     )
@@ -103,6 +103,22 @@ def test_the_energy_of_a_model_is_what_the_meter_counts(tmp_path):
     rules = [each.rule for each in result.evidence]
     assert rules == ["energy-gaps", "energy-idle", "energy-resolution", "energy-spread"]
     assert result.measuring_ms > 3 * (100 + 150 + 100)
+
+
+def test_the_devices_own_rules_hold_for_energy_too(tmp_path):
+    rules = wire.SessionRules(
+        max_temperature_rise_c=99, max_switches_per_sample=-1, max_major_faults=99, max_neighbour_load=99
+    )
+    protocol = wire.MeasurementProtocol(rules=rules)
+    protocol.MergeFrom(QUICK)
+    result = run(tmp_path, asked("simulated:worker", confidence=0.5, min_snr=0.1), protocol=protocol)
+    assert verdicts(result) == ("TRUSTED", "UNSTABLE")
+    told = {each.rule: each for each in result.evidence}
+    assert {"throttling", "temperature", "frequency", "swap", "quiet", "energy-gaps"} <= set(told)
+    assert not told["switches"].passed
+    assert told["switches"].text in result.energy.message
+    assert result.energy.HasField("net_mj"), "a figure that broke a rule is still told"
+    assert result.conditions.cpus == "0"
 
 
 def test_what_a_meter_cannot_tell_has_no_figure(tmp_path):
