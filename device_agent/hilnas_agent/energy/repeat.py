@@ -71,20 +71,22 @@ class Repeat:
 
 
 def look(trace: Trace, times: Times, min_readings: int, problem: str = "") -> Repeat:
-    """A repeat by its trace; `problem` is what the meter complained of meanwhile."""
+    """A repeat by its trace; `problem` is what the meter complained of meanwhile.
+
+    A reading that failed is a gap like any other: a few do not spoil a repeat.
+    """
     busy_s = (times.busy_to_ns - times.busy_from_ns) * _NS
     before_ns, after_ns = times.busy_from_ns - times.idle_from_ns, times.idle_to_ns - times.busy_to_ns
     idle_s = (before_ns + after_ns) / 2 * _NS
-    if problem or len(trace) < 2:
+    if len(trace) < 2:
         words = problem or "the meter gave no readings"
         return Repeat(times.runs, busy_s, idle_s, unseen=1.0, problem=words)
     first = max(times.idle_from_ns + round(_SETTLING * before_ns), int(trace.clock_ns[0]))
     begin, end = times.busy_from_ns, times.busy_to_ns
     rest, last = end + round(_SETTLING * after_ns), min(times.idle_to_ns, int(trace.clock_ns[-1]))
     if begin - first < _LEAST_IDLE * before_ns or last - rest < _LEAST_IDLE * after_ns:
-        return Repeat(
-            times.runs, busy_s, idle_s, unseen=1.0, problem="the meter gave too few readings while idle"
-        )
+        words = problem or "the meter gave too few readings while idle"
+        return Repeat(times.runs, busy_s, idle_s, unseen=1.0, problem=words)
     windows = ((first, begin), (begin, end), (rest, last))
     unseen = max(trace.unseen(*window) for window in windows)
     before_w, busy_w, after_w = (trace.watts(*window) for window in windows)
@@ -99,6 +101,9 @@ def look(trace: Trace, times: Times, min_readings: int, problem: str = "") -> Re
         words = (
             f"readings are dated to within {within_s * 1e3:.0f} ms alone, of {busy_s:.1f} s: lengthen busy_ms"
         )
+    if words and problem:
+        # What the meter itself complained of is the cause.
+        words = problem
     return Repeat(
         runs=times.runs,
         busy_s=busy_s,

@@ -25,9 +25,11 @@ class Rapl:
 
     def find(self, argument: str, root: Path) -> Sequence[Meter]:
         """The zones that powercap shows; `argument` has no meaning here."""
-        zones = [Zone(folder) for folder in sorted(root.glob("sys/class/powercap/intel-rapl*:*"))]
+        folders = sorted(root.glob("sys/class/powercap/intel-rapl*:*"))
         # intel-rapl-mmio shows the package a second time, under the same name.
-        first = {zone.traits.name: zone for zone in reversed(zones) if zone.traits.wraps_at_j > 0}
+        folders.sort(key=lambda folder: "mmio" not in folder.name)
+        zones = (Zone(folder) for folder in folders)
+        first = {zone.traits.name: zone for zone in zones if zone.traits.wraps_at_j > 0}
         return sorted(first.values(), key=lambda zone: (_rank(zone.traits), zone.traits.name))
 
 

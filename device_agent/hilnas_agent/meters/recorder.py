@@ -8,6 +8,7 @@ line of JSON (how many readings have come since the last time, what went wrong m
 """
 
 import json
+import math
 import os
 import select
 import struct
@@ -59,7 +60,7 @@ def _record(meter: Meter, pipe: int) -> None:
         now = time.monotonic()
         if now >= due:
             try:
-                kept.extend(meter.read())
+                kept.extend(map(_checked, meter.read()))
             except Exception as error:  # noqa: BLE001 - a failed reading is a gap, and told
                 problem = _words(error)
             due = max(due + apart_s, time.monotonic() - apart_s)
@@ -70,6 +71,12 @@ def _record(meter: Meter, pipe: int) -> None:
             _write(pipe, head + b"".join(FORM.pack(*reading) for reading in kept))
             kept.clear()
             problem = ""
+
+
+def _checked(reading: Reading) -> Reading:
+    if not math.isfinite(reading.value):
+        raise MeterError(f"a reading is {reading.value}, no number: its driver is at fault")
+    return reading
 
 
 def _line(content: dict[str, object]) -> bytes:

@@ -52,6 +52,11 @@ class _Charging(_Meter):
         raise MeterError("the battery is charging: unplug it")
 
 
+class _NoNumber(_Steady):
+    def read(self):
+        return [*super().read(), Reading(time.monotonic_ns(), float("nan"))]
+
+
 class _Hangs(_Meter):
     def read(self):
         time.sleep(3600)
@@ -100,6 +105,7 @@ class Simulated(_Driver):
             _Steady(_power("simulated:steady", resolution=1e-3)),
             _Charging(_power("simulated:charging")),
             _Dies(_power("simulated:dies")),
+            _NoNumber(_power("simulated:nan")),
             _Hangs(_power("simulated:hangs")),
             _Prints(_power("simulated:prints")),
             _NotThere(_power("simulated:gone")),

@@ -242,6 +242,14 @@ def test_a_repeat_that_cannot_be_used_says_why(trace, words):
     assert words in look(trace, times(), 20).problem
 
 
+def test_a_reading_that_failed_is_a_gap_and_its_cause_is_told():
+    whole = power(*[1.0] * 400)
+    assert look(whole, times(), 20, "the bus did not answer").problem == ""
+    holes = Trace([Reading(k * S // 10, 1.0) for k in range(400) if not 80 <= k < 100], WATTS)
+    assert look(holes, times(), 20, "the bus did not answer").problem == "the bus did not answer"
+    assert "said nothing in 21% of a stretch" in look(holes, times(), 20).problem
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

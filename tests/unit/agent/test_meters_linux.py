@@ -50,7 +50,7 @@ def test_rapl_zones_and_what_they_see(board):
     zone(board, "intel-rapl:0:0", "core", 500_000)
     zone(board, "intel-rapl:0:1", "dram", 250_000, most=65712999613)
     zone(board, "intel-rapl:1", "psys", 9)
-    zone(board, "intel-rapl-mmio:0", "package-0", 1_500_001)
+    zone(board, "intel-rapl-mmio:0", "package-0", 7_500_000)
     found = Rapl().find("", board.root)
     assert [(m.traits.name, m.traits.boundary) for m in found] == [
         ("rapl:package-0", "soc"),

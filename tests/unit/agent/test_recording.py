@@ -95,6 +95,18 @@ def test_a_reading_that_fails_is_told_once_and_made_up_by_none(board):
         recording.close()
 
 
+def test_what_is_no_number_is_no_reading():
+    recording = Recording(SIMULATED, "", "simulated:nan")
+    try:
+        problems = []
+        assert wait_until(lambda: problems.append(recording.take()[1]) or problems[-1])
+        assert "no number" in problems[-1]
+        readings = gathered(recording, lambda found: len(found) >= 3)
+        assert {reading.value for reading in readings} == {1.0}
+    finally:
+        recording.close()
+
+
 @pytest.mark.parametrize(
     ("path", "name", "words"),
     [
