@@ -1,4 +1,4 @@
-"""Energy on the host: boundaries, carbon, the search's own energy."""
+"""Boundaries, carbon, and what the search itself takes."""
 
 import sys
 
