@@ -46,7 +46,12 @@ def recipe(calls, trials=20, earlier=(), **estimator):
             {"quantity": "macs", "target": "0.5 M"},
             {"quantity": "model_size", "limit": "60 KiB"},
         ],
-        "measurement": {"screen": QUICK, "full": {**QUICK, "sessions": 2}, "canary": {"every": 4}},
+        "measurement": {
+            "screen": QUICK,
+            "full": {**QUICK, "sessions": 2},
+            "canary": {"every": 4},
+            "accuracy": {"where": "check", "examples": 16},
+        },
         "final": {"epochs": 1, "top": 1},
     }
 

@@ -23,6 +23,7 @@ EARLY_TO_LATE = [
     EventKind.PROPOSED,
     EventKind.EXPORTED,
     EventKind.INVALID,
+    EventKind.CANARY,
     EventKind.MEASURED,
     EventKind.ESTIMATED,
     EventKind.SCORED,
@@ -30,6 +31,7 @@ EARLY_TO_LATE = [
     EventKind.OBSERVED,
     EventKind.WINNER_TRAINED,
     EventKind.WINNER_MEASURED,
+    EventKind.WINNER_CHECKED,
     EventKind.SEARCH_FINISHED,
     EventKind.SESSION_ENDED,
 ]
