@@ -137,6 +137,13 @@ def measure(
     xnnpack: Annotated[
         bool, typer.Option("--xnnpack/--no-xnnpack", help="Whether the runtime may use XNNPACK.")
     ] = True,
+    energy: Annotated[
+        bool | None,
+        typer.Option(
+            "--energy/--no-energy",
+            help="A pass of its own for energy, a minute or two; else in full where there is a meter.",
+        ),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Two models in turns; the ratio, and how sure it is.")
     ] = False,
@@ -153,7 +160,7 @@ def measure(
     Exit codes: 0 measured, 1 a measurement failed, 2 wrong input.
     """
     from hilnas.cli.bench import whole_numbers
-    from hilnas.cli.measure import measure_command
+    from hilnas.cli.measure import Wanted, measure_command
     from hilnas.options import OptionsError
     from hilnas.recipe import farm_options, measurement_options
 
@@ -169,7 +176,8 @@ def measure(
     )
     asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack, "fidelity": fidelity}
     options = measurement_options(asked, set_ or [])
-    raise typer.Exit(measure_command(models, farm, options, options.fidelity, device or "", compare, json_))
+    wanted = Wanted(device or "", compare, energy)
+    raise typer.Exit(measure_command(models, farm, options, wanted, json_))
 
 
 bench = typer.Typer(help="Compare strategies in simulated searches.", no_args_is_help=True)

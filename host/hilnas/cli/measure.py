@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,47 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from hilnas.daemon.measure import Bench, bench
-from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
+from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.measuring import Comparison
 from hilnas.options import OptionsError
-from hilnas.trial import FIGURE_VERDICTS, Measurement
+from hilnas.store.codec import dump
+from hilnas.trial import FIGURE_VERDICTS, Energy, Measurement
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `hilnas measure` was asked to do."""
+
+    device: str = ""
+    """Name of the device; this machine when empty."""
+    comparing: bool = False
+    energy: bool | None = None
+    """None: in full, where the device has a meter."""
 
 
 def measure_command(
     files: Sequence[Path],
     farm: FarmOptions,
     measurement: MeasurementOptions,
-    fidelity: Fidelity,
-    device: str,
-    comparing: bool,
+    wanted: Wanted,
     as_json: bool,
 ) -> int:
     """Measure models and print what was found; return the exit code."""
-    if comparing and len(files) != 2:
+    if wanted.comparing and wanted.energy:
+        raise OptionsError("--compare is of latencies: leave --energy out, or measure the two without it")
+    if wanted.comparing and len(files) != 2:
         raise OptionsError(f"--compare takes two models, not {len(files)}")
     contents = [read_model_file(file) for file in files]
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
     async def work() -> tuple[list[Measurement | None], Comparison | None]:
+        fidelity = measurement.fidelity
         with _Sessions(console, len(contents), measurement, fidelity) as shown:
-            async with bench(farm, measurement, device, shown.waiting) as place:
-                shown.measuring(place)
-                if not comparing:
-                    return list(await place.measure(contents, fidelity, shown.taken)), None
+            async with bench(farm, measurement, wanted.device, shown.waiting) as place:
+                energy = _with_energy(wanted, measurement, place)
+                shown.measuring(place, energy)
+                if not wanted.comparing:
+                    return list(await place.measure(contents, fidelity, shown.taken, energy)), None
                 compared = await place.compare(contents[0], contents[1], fidelity, shown.taken)
                 return [compared.first, compared.second], compared
 
@@ -56,16 +71,36 @@ def measure_command(
     return 0 if len(measured) == len(files) and all(m.verdict in FIGURE_VERDICTS for m in measured) else 1
 
 
+def _with_energy(wanted: Wanted, measurement: MeasurementOptions, place: Bench) -> bool:
+    """Is energy to be measured? FarmError where it was asked for and the device has no such meter."""
+    device, name = place.device, measurement.energy.meter
+    if device.meter(name) is None and (wanted.energy or name):
+        offered = ", ".join(meter.name for meter in device.meters) or "none that can be read"
+        raise FarmError(
+            f"{device.name} has no energy meter{f' {name}' if name else ''}, but {offered}: "
+            "`hilnas-agent check` there says what it could use"
+        )
+    if wanted.energy is None:
+        return measurement.fidelity is Fidelity.FULL and not wanted.comparing and bool(device.meters)
+    return wanted.energy
+
+
 def read_model_file(file: Path) -> bytes:
     """Return a model's content; OptionsError when it is none, so that nothing broken is shipped."""
+    from hilnas.export import ModelFileError, inspect_model
+
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         raise OptionsError(f"there is no file {file}") from None
     except IsADirectoryError:
         raise OptionsError(f"{file} is a folder: name the .tflite file in it") from None
-    if content[4:8] != b"TFL3":
-        raise OptionsError(f"{file} is no .tflite model: the identifier TFL3 is missing at byte 4")
+    except OSError as error:
+        raise OptionsError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        inspect_model(content)
+    except ModelFileError as error:
+        raise OptionsError(f"{file} is no model that a device could run: {error}") from error
     return content
 
 
@@ -104,8 +139,8 @@ def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
         "graph": {"nodes": graph.nodes, "delegated": graph.delegated_nodes, "partitions": graph.partitions}
         if graph
         else None,
-        "energy_mj": measurement.energy_mj,
-        "energy_reason": measurement.energy_reason if measurement.energy_mj is None else "",
+        "energy_mj": measurement.energy.net_mj,
+        "energy": dump(measurement.energy),
         "verdict": measurement.verdict.value,
         "message": measurement.message,
         "evidence": [
@@ -153,7 +188,7 @@ def _cells(one: Measurement) -> list[str]:
             f"{latency.p95_ms:.4g}",
         ]
     memory = str(one.peak_memory_kib) if one.peak_memory_kib is not None else "–"
-    energy = f"{one.energy_mj:.3g}" if one.energy_mj is not None else "–"
+    energy = f"{one.energy.net_mj:.3g}" if one.energy.net_mj is not None else "–"
     return [*figures, memory, energy, one.verdict.value]
 
 
@@ -171,10 +206,19 @@ def _explain(console: Console, file: Path, one: Measurement) -> None:
         facts.append(f"load {latency.load_ms:.3g} ms, first inference {latency.first_ms:.3g} ms")
     if one.arena_kib is not None:
         facts.append(f"arena {one.arena_kib} KiB")
-    if one.energy_mj is None:
-        facts.append(f"no energy: {one.energy_reason}")
+    facts.append(energy_words(one.energy))
     facts += [f"{name.replace('_', ' ')} {_value(value)}" for name, value in one.conditions.items()]
     console.print(f"{file.name}: {', '.join(filter(None, facts))}", style="dim")
+
+
+def energy_words(energy: Energy) -> str:
+    """Say what a meter told, or why there is no figure."""
+    if energy.net_mj is None:
+        return f"no energy: {energy.message}"
+    return (
+        f"energy {energy.net_mj:.3g} mJ [{energy.low_mj:.3g}, {energy.high_mj:.3g}] beyond idle, "
+        f"{energy.gross_mj:.3g} mJ with it, {energy.verdict}, {energy.boundary} by {energy.meter}"
+    )
 
 
 def delegation(one: Measurement) -> str:
@@ -227,9 +271,10 @@ class _Sessions:
         """Tell where a device is waited for."""
         self._describe(f"waiting for a device at {address}")
 
-    def measuring(self, place: Bench) -> None:
+    def measuring(self, place: Bench, energy: bool) -> None:
         """Tell the device."""
-        self._describe(f"measuring on {place.device.name}")
+        then = ", then energy for a minute or two each" if energy else ""
+        self._describe(f"measuring on {place.device.name}{then}")
 
     def taken(self, session: Measurement) -> None:
         """Count a session."""

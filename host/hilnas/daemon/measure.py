@@ -27,12 +27,16 @@ class Bench:
     devices: Devices
 
     async def measure(
-        self, contents: list[bytes], fidelity: Fidelity, taken: Taken = lambda session: None
+        self,
+        contents: list[bytes],
+        fidelity: Fidelity,
+        taken: Taken = lambda session: None,
+        energy: bool = False,
     ) -> list[Measurement]:
         """Return a measurement of each model. Their sessions come in turns: a disturbance hits none alone."""
         asked = (
             self.measurer.measure(
-                self.models.put(content), self.device.device_class, fidelity, self.device.name, taken
+                self.models.put(content), self.device.device_class, fidelity, self.device.name, taken, energy
             )
             for content in contents
         )

@@ -20,10 +20,11 @@ from hilnas.recipe import Recipe, check_recipe
 from hilnas.report.results import write_results
 from hilnas.search.context import SearchContext
 from hilnas.search.earlier import read_earlier
+from hilnas.search.errors import SearchError
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.on_device import DeviceAccuracy
-from hilnas.search.setup import SearchError, Setup, make_setup, make_space, make_task, task_facts
+from hilnas.search.setup import Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.codec import dump

@@ -11,8 +11,9 @@ from hilnas.objectives import Objective, best_trials, front_hypervolume, pareto_
 from hilnas.recipe import check_recipe
 from hilnas.report.card import model_card
 from hilnas.report.page import page
+from hilnas.search.errors import SearchError
 from hilnas.search.history import History, Winner, rebuild
-from hilnas.search.setup import SearchError, make_space, resolve_objectives
+from hilnas.search.setup import make_space, resolve_objectives
 from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
 from hilnas.store.codec import dump
 from hilnas.store.files import write_atomically
@@ -214,16 +215,14 @@ def trial_row(trial: Trial, classes: Sequence[str]) -> dict[str, Any]:
 
 def _device_figures(measurement: Measurement | None) -> dict[str, Any]:
     latency = measurement.latency if measurement else None
-    energy = measurement.energy_mj if measurement else None
+    energy = measurement.energy if measurement else None
     return {
         "latency_ms": latency.median_ms if latency else None,
         "latency_low_ms": latency.low_ms if latency else None,
         "latency_high_ms": latency.high_ms if latency else None,
         "peak_memory_kib": measurement.peak_memory_kib if measurement else None,
-        "energy_mj": energy,
-        "energy_reason": ""
-        if energy is not None
-        else (measurement.energy_reason if measurement else "not measured"),
+        "energy_mj": energy.net_mj if energy else None,
+        "energy_reason": energy.message if energy else "not measured",
     }
 
 
@@ -242,6 +241,7 @@ def _measurement_row(measurement: Measurement) -> dict[str, Any]:
         "canary_factor": measurement.canary_factor,
         "graph": dump(measurement.graph) if measurement.graph else None,
         **_device_figures(measurement),
+        "energy": dump(measurement.energy),
         "latency_p95_ms": latency.p95_ms if latency else None,
         "load_ms": latency.load_ms if latency else None,
         "first_ms": latency.first_ms if latency else None,
