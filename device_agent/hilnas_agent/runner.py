@@ -118,7 +118,8 @@ class Runner:
 
     def _run(self, ticket: Ticket) -> None:
         job = ticket.job
-        _log.info("job %s attempt %d: model %s", job.job_id, job.attempt, job.model.sha256[:12])
+        what = {"evaluation": "outputs", "energy": "energy"}.get(job.WhichOneof("pass") or "", "latency")
+        _log.info("job %s attempt %d: %s of model %s", job.job_id, job.attempt, what, job.model.sha256[:12])
         worker = None
         try:
             hands = Hands(self._take, lambda: self._start_next(ticket), lambda: self._started(job))
