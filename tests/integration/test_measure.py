@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -62,6 +63,24 @@ def test_a_person_gets_a_table_and_reasons(model):
     assert "small.tflite" in done.stdout
     assert "operators went to XNNPACK: they ran on the runtime's own kernels" in done.stdout
     assert "no energy: " in done.stdout
+
+
+def test_outputs_are_held_against_the_hosts(model, tmp_path):
+    generator = np.random.default_rng(0)
+    file = tmp_path / "examples.npz"
+    np.savez(file, x=generator.standard_normal((24, 1, 16, 16)), y=generator.integers(0, 4, 24))
+    for runtime, exact in (("ai-edge-litert", True), ("tflite-runtime", False)):
+        done = hilnas("measure", model, "--examples", file, "--runtime", runtime, "--json", *QUICK)
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)["agreement"]
+        assert found["examples"] == 24
+        assert found["largest_step"] <= 15
+        assert found["identical"] == 1.0 or not exact
+        assert abs(found["device_accuracy"] - found["host_accuracy"]) <= 1 - found["same_class"]
+    np.savez(file, x=generator.standard_normal((24, 1, 8, 8)))
+    done = hilnas("measure", model, "--examples", file, *QUICK)
+    assert done.returncode != 0
+    assert "images are (1, 8, 8)" in done.stderr
 
 
 def test_two_models_are_compared_in_turns(model):

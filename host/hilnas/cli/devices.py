@@ -42,6 +42,12 @@ def measure(
             help="A pass of its own for energy, a minute or two; else in full where there is a meter.",
         ),
     ] = None,
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            help="An .npz of inputs x, and labels y if known: how the device's outputs agree with this host's."
+        ),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Two models in turns; the ratio, and how sure it is.")
     ] = False,
@@ -63,7 +69,7 @@ def measure(
     farm = _farm(device, local, listen, wait_s, cpus)
     asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack, "fidelity": fidelity}
     options = measurement_options(asked, set_ or [])
-    wanted = Wanted(device or "", compare, energy)
+    wanted = Wanted(device or "", compare, energy, examples)
     raise typer.Exit(measure_command(models, farm, options, wanted, json_))
 
 

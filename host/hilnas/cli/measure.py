@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hilnas.daemon.measure import Bench, bench
+from hilnas.daemon.measure import Bench, Examples, bench
 from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.measuring import Comparison
 from hilnas.options import OptionsError
 from hilnas.store.codec import dump
-from hilnas.trial import FIGURE_VERDICTS, Energy, Measurement
+from hilnas.trial import FIGURE_VERDICTS, Agreement, Energy, Measurement
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Wanted:
     comparing: bool = False
     energy: bool | None = None
     """None: in full, where the device has a meter."""
+    examples: Path | None = None
+    """An archive of inputs `x` and, where they are known, labels `y`, to hold the device against the host."""
 
 
 def measure_command(
@@ -44,28 +48,34 @@ def measure_command(
     if wanted.comparing and len(files) != 2:
         raise OptionsError(f"--compare takes two models, not {len(files)}")
     contents = [read_model_file(file) for file in files]
+    examples = read_examples(wanted.examples) if wanted.examples else None
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
-    async def work() -> tuple[list[Measurement | None], Comparison | None]:
+    async def work() -> tuple[list[Measurement | None], Comparison | None, list[Agreement]]:
         fidelity = measurement.fidelity
         with _Sessions(console, len(contents), measurement, fidelity) as shown:
             async with bench(farm, measurement, wanted.device, shown.waiting) as place:
                 energy = _with_energy(wanted, measurement, place)
                 shown.measuring(place, energy)
+                agreed = [await place.agree(content, examples) for content in contents] if examples else []
                 if not wanted.comparing:
-                    return list(await place.measure(contents, fidelity, shown.taken, energy)), None
+                    return list(await place.measure(contents, fidelity, shown.taken, energy)), None, agreed
                 compared = await place.compare(contents[0], contents[1], fidelity, shown.taken)
-                return [compared.first, compared.second], compared
+                return [compared.first, compared.second], compared, agreed
 
-    found, compared = asyncio.run(work())
+    found, compared, agreed = asyncio.run(work())
     measured = [one for one in found if one is not None]
     if as_json:
-        for one in measured:
-            print(json.dumps(as_data(one, measurement.threads)))
+        for place, one in enumerate(found):
+            if one is not None:
+                told = {"agreement": dump(agreed[place])} if agreed else {}
+                print(json.dumps(as_data(one, measurement.threads) | told))
         if compared is not None and compared.ratio is not None:
             print(json.dumps(_ratio_data(compared)))
     else:
         _print(console, files, found)
+        for file, agreement in zip(files, agreed, strict=False):
+            console.print(f"{file.name}: {agreement_words(agreement)}")
         if compared is not None:
             _print_ratio(console, files, compared)
     return 0 if len(measured) == len(files) and all(m.verdict in FIGURE_VERDICTS for m in measured) else 1
@@ -102,6 +112,33 @@ def read_model_file(file: Path) -> bytes:
     except ModelFileError as error:
         raise OptionsError(f"{file} is no model that a device could run: {error}") from error
     return content
+
+
+def read_examples(file: Path) -> Examples:
+    """Return what an .npz holds; OptionsError when it is none."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            inputs = archive["x"]
+            labels = archive.get("y")
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise OptionsError(
+            f"{file} is no archive of examples ({error}): save one with numpy.savez(file, x=inputs, y=labels)"
+        ) from error
+    if labels is not None and labels.shape != (len(inputs),):
+        raise OptionsError(f"{file}: y is {list(labels.shape)}, but x has {len(inputs)} examples")
+    return Examples(inputs, labels)
+
+
+def agreement_words(found: Agreement) -> str:
+    """Say how a device agrees with the host."""
+    accuracy = ""
+    if found.device_accuracy is not None and found.host_accuracy is not None:
+        accuracy = f"; accuracy {found.device_accuracy:.2%} there, {found.host_accuracy:.2%} on the host"
+    return (
+        f"{found.examples} examples on {found.device}: {found.identical:.2%} equal the host's to the last bit, "
+        f"{found.same_class:.2%} have the same class, outputs differ by at most {found.largest_step:.0f} steps"
+        f"{accuracy}"
+    )
 
 
 def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
