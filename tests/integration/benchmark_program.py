@@ -5,7 +5,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-_PROGRAM = '''#!{python}
+_PROGRAM = """#!{python}
 import os, resource, sys, time
 flags = dict(word[2:].split("=", 1) for word in sys.argv[1:])
 print("INFO: STARTING!", flush=True)
@@ -55,7 +55,7 @@ if flags["report_peak_memory_footprint"] == "true":
     print("INFO: Overall peak memory footprint (MB) via periodic monitoring: %g" % peak)
 sys.stdout.flush()
 os._exit(0)
-'''
+"""
 
 
 def write(folder: Path) -> tuple[Path, str]:

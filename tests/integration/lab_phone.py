@@ -73,7 +73,12 @@ class Adb:
 
     def __call__(self, *words: str) -> str:
         done = subprocess.run(
-            ["adb", *words], env=self.environment, capture_output=True, text=True, timeout=PATIENCE_S
+            ["adb", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         return done.stdout + done.stderr
 
@@ -93,7 +98,11 @@ class Phone:
         self.folder = self.root / "data/local/tmp/hilnas"
         self.cpus = sorted(os.sched_getaffinity(0))
         self._process: subprocess.Popen[bytes] | None = None
-        for name, text in (("getprop", PROPERTIES), ("dumpsys_battery", BATTERY), ("dumpsys_thermalservice", THERMAL)):
+        for name, text in (
+            ("getprop", PROPERTIES),
+            ("dumpsys_battery", BATTERY),
+            ("dumpsys_thermalservice", THERMAL),
+        ):
             self.write(f"system/etc/{name}", text)
         self.write("system/bin/getprop", "#!/bin/sh\ncat /system/etc/getprop\n", 0o755)
         self.write("system/bin/dumpsys", '#!/bin/sh\ncat "/system/etc/dumpsys_$1"\n', 0o755)
@@ -120,7 +129,9 @@ class Phone:
         own = {str(HERE.parents[2]), sys.base_prefix, sys.prefix}
         places = [place for place in (*_SYSTEM, *sorted(own)) if Path(place).exists()]
         binds = [f"mkdir -p {self.root}{p} && mount --rbind {p} {self.root}{p}" for p in places]
-        serve = f"exec {sys.executable} {daemon} --port {self.port} --root {self.root} {' '.join(self._options)}"
+        serve = (
+            f"exec {sys.executable} {daemon} --port {self.port} --root {self.root} {' '.join(self._options)}"
+        )
         script = " && ".join([*binds, serve])
         self._process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", script],

@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import Any
 from hilnas_agent.phones.states import READY, Seen, remedy
 
 DEFAULT_SERVER = "127.0.0.1:5037"
-_STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
+_STDOUT, _STDERR, _EXIT = 1, 2, 3
 _HEADER = 5
 _QUICK_S = 20.0
 _PUSH_S = 300.0
@@ -74,7 +75,14 @@ class Server:
                 f"no adb server answers at {host}:{port}: start one there with adb -a nodaemon server"
             )
         self._client = adbutils.AdbClient(host=host, port=port)
-        self._errors = (adbutils.AdbError, OSError, EOFError, ValueError, AssertionError)
+        self._errors = (
+            adbutils.AdbError,
+            OSError,
+            EOFError,
+            ValueError,
+            AssertionError,
+            subprocess.SubprocessError,
+        )
 
     def phones(self) -> list[Seen]:
         """All phones, whatever their state; AdbMissingError when there is no server."""
@@ -108,18 +116,16 @@ class Link:
             raise LinkError(f"phone {self.serial} did not answer within {timeout_s:.0f} s to: {command[:80]}")
         return finished
 
-    def open(self, command: str, stdin: bytes = b"") -> "Command":
-        """Starts a shell command, hands it its whole standard input, and returns while it runs."""
+    def open(self, command: str) -> "Command":
+        """Starts a shell command, which gets no standard input, and returns while it runs."""
         try:
             connection = self._device.open_transport(timeout=_QUICK_S)
             # The shell tells its number first, so that what it started can be ended by it.
             connection.send_command(f"shell,v2,raw:echo $$; {command}")
             connection.check_okay()
-            running = Command(self, connection.conn, connection.close, self._errors)
-            running.write(stdin)
+            return Command(self, connection.conn, connection.close, self._errors)
         except self._errors as error:
             raise self.gone(error) from error
-        return running
 
     def push(self, source: Path, target: str, mode: int = 0o644) -> None:
         """Copies a file to the phone, over what may be there."""
@@ -165,13 +171,6 @@ class Command:
         self._doomed = False
         self.pid = 0
         self.out, self.err = bytearray(), bytearray()
-
-    def write(self, content: bytes) -> None:
-        """Hands over the whole standard input, and shuts it."""
-        for start in range(0, len(content), _BLOCK):
-            block = content[start : start + _BLOCK]
-            self._socket.sendall(struct.pack("<BI", _STDIN, len(block)) + block)
-        self._socket.sendall(struct.pack("<BI", _CLOSE_STDIN, 0))
 
     def kill(self) -> None:
         """Ends it on the phone; any thread may call this."""

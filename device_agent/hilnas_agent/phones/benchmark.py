@@ -157,7 +157,8 @@ def failure(finished: Finished, deadline_ms: int) -> tuple[str, str] | None:
         return verdicts.of_end(verdicts.Ended(timed_out=True), deadline_ms)
     if finished.code == 0:
         return None
-    words = _KHZ_LINE.sub("", finished.errors + "\n" + finished.text)
+    lines = _KHZ_LINE.sub("", finished.errors + "\n" + finished.text).splitlines()
+    words = "\n".join(line for line in lines if not line.startswith("INFO:"))
     if finished.code > 128:
         number = finished.code - 128
         ended = verdicts.Ended(took_job=True, returncode=-number, stderr=_KHZ_LINE.sub("", finished.errors))

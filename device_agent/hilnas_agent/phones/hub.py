@@ -4,7 +4,6 @@ import logging
 import re
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from hilnas_agent.cache import Held
@@ -233,8 +232,3 @@ class Hub:
 
 def _started(job: wire.MeasureJob) -> agent_pb2.ConnectRequest:
     return agent_pb2.ConnectRequest(job_started={"job_id": job.job_id, "attempt": job.attempt})
-
-
-def phone_folder(cache_dir: Path) -> Path:
-    """Where a hub keeps what belongs to each phone."""
-    return cache_dir / "phones"

@@ -124,21 +124,24 @@ class PythonWorker:
             stderr=finished.errors,
         )
 
-    def _on_phone(self, spec: dict[str, Any]) -> bytes:
+    def _on_phone(self, spec: dict[str, Any]) -> str:
         """The job with its files' places on the phone."""
         for key, suffix in (("model_path", ".tflite"), ("examples_path", ".npy")):
             if key in spec:
                 source = Path(spec[key])
                 spec[key] = self._files.data(source, source.name, suffix)
-        return json.dumps(spec).encode() + b"\n"
+        return json.dumps(spec)
 
-    def _start(self, job: bytes) -> Command | None:
-        # The answer goes by a descriptor of its own, for a runtime may print. Not exec: the worker ends when
-        # its parent does, which is the shell whose number we know.
+    def _start(self, job: str) -> Command | None:
+        # The answer goes by a descriptor of its own, for a runtime may print. The worker ends when its parent
+        # does, which is the shell whose number we know. Its input is at its end from the start: there is no
+        # next worker to wait for.
         worker = self._phone_python.command("hilnas_agent.worker")
-        command = f"exec 3>&1 1>&2; {worker} 3 $$ {quote(self.runtime_path)}; exit $?"
+        command = (
+            f"exec 3>&1 1>&2; printf '%s\\n' {quote(job)} | {worker} 3 $$ {quote(self.runtime_path)}; exit $?"
+        )
         with self._lock:
             if self._killed:
                 return None
-            self._running = self._link.open(command, job)
+            self._running = self._link.open(command)
             return self._running
