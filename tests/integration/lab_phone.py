@@ -152,3 +152,8 @@ class Phone:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def accept(self) -> "Phone":
+        """Somebody accepts the dialog: the phone comes back authorized."""
+        self._options = tuple(option for option in self._options if option != "--unauthorized")
+        return self.plug_in()
