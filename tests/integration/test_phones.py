@@ -1,5 +1,6 @@
 """Phones by Debian's real adb and the board lab's phone: listed, measured, lost, and found again."""
 
+import asyncio
 import hashlib
 import io
 import json
@@ -14,6 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hilnas.farm import Ask, Farm, MeasurementOptions
+from hilnas.farm.service import AgentServer
+from hilnas.store import ModelFiles
+from hilnas.trial import Verdict
 from hilnas_agent.jobs import FaultError
 from hilnas_agent.phones.adb import LinkError, Server
 from hilnas_agent.phones.bench import Equipment, drive
@@ -53,9 +58,31 @@ def phone(adb, tmp_path):
     adb("disconnect", phone.serial)
 
 
+@pytest.fixture(scope="module")
+def standing(adb, tmp_path_factory):
+    """A phone that stays plugged in for all tests that only use it."""
+    phone = lab_phone.Phone(tmp_path_factory.mktemp("standing")).plug_in()
+    adb.connect(phone)
+    yield phone
+    phone.unplug()
+    adb("disconnect", phone.serial)
+
+
 @pytest.fixture
-def link(adb, phone):
-    return Server(adb.address).link(phone.serial)
+def link(adb, standing):
+    return Server(adb.address).link(standing.serial)
+
+
+@pytest.fixture
+def files(link, tmp_path):
+    """A folder on the standing phone, of the test's own."""
+    return PhoneFiles(link, f"/data/local/tmp/{tmp_path.name}")
+
+
+@pytest.fixture
+def there(standing, files):
+    """The same folder as this machine sees it."""
+    return standing.root / files.folder[1:]
 
 
 class HubProcess:
@@ -69,7 +96,7 @@ class HubProcess:
             "hilnas_agent",
             "hub",
             "--host",
-            host.address,
+            host,
             "--adb-server",
             adb.address,
         ]
@@ -131,7 +158,7 @@ def test_the_list_says_what_to_do_about_each_phone(adb, phone, tmp_path):
 def test_a_phone_measured_by_the_benchmark_binary_unplugged_and_plugged_in_again(adb, phone, tmp_path):
     program, digest = benchmark_program.write(tmp_path)
     arguments = ("--benchmark-binary", program, "--benchmark-sha256", digest, "--name-prefix", "lab-")
-    with FakeHost() as host, HubProcess(adb, host, tmp_path, *arguments) as process:
+    with FakeHost() as host, HubProcess(adb, host.address, tmp_path, *arguments) as process:
         stream = host.wait_stream()
         assert stream.hello.device_name == f"lab-{phone.serial}"
         assert stream.hello.device_class == "pixel-6-tensor-adb"
@@ -203,7 +230,7 @@ def test_an_unauthorized_phone_is_told_once_and_served_as_soon_as_it_is_authoriz
         with (
             FakeHost() as host,
             HubProcess(
-                adb, host, tmp_path, "--phone-python", sys.executable, "--serial", shy.serial
+                adb, host.address, tmp_path, "--phone-python", sys.executable, "--serial", shy.serial
             ) as process,
         ):
             assert wait_until(lambda: "accept the dialog" in process.logged())
@@ -230,7 +257,7 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         "--benchmark-sha256",
         digest,
     )
-    with FakeHost() as host, HubProcess(adb, host, tmp_path, *arguments):
+    with FakeHost() as host, HubProcess(adb, host.address, tmp_path, *arguments):
         hello = host.wait_stream().hello
         # The worker is preferred to the binary.
         assert [each.name for each in hello.device.runtimes][0::2] == ["ai-edge-litert", "adb-benchmark"]
@@ -257,8 +284,7 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
 
         cases = [
             (tiny_models.unsupported_custom_op(), {}, wire.VERDICT_UNSUPPORTED_OP),
-            (tiny_models.torn(), {}, wire.VERDICT_INVALID_MODEL),
-            (tiny_models.slow(), {"limits": wire.WorkerLimits(deadline_ms=3000)}, wire.VERDICT_TIMEOUT),
+            (tiny_models.slow(), {"limits": wire.WorkerLimits(deadline_ms=1000)}, wire.VERDICT_TIMEOUT),
         ]
         for number, (content, changes, verdict) in enumerate(cases):
             found = host.measure(content, job_id=str(number), **changes)
@@ -272,6 +298,34 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         assert host.results.empty()
 
 
+def test_a_farm_measures_on_a_phone(adb, phone, tmp_path):
+    async def scenario():
+        models = ModelFiles(tmp_path / "models")
+        digest = models.put(tiny_models.good())
+        farm = Farm(models)
+        server = AgentServer(farm, "")
+        address = await server.start("127.0.0.1:0")
+        farm.start()
+        options = MeasurementOptions(preflight={"max_pressure": 1})
+        process = HubProcess(adb, address, tmp_path, "--phone-python", sys.executable)
+        try:
+            asked = farm.measure(Ask(digest, "pixel-6-tensor-adb", options))
+            return await asyncio.wait_for(asked, 2 * PATIENCE_S), farm.devices[phone.serial].facts
+        finally:
+            await asyncio.to_thread(process.stop)
+            await farm.close()
+            await server.stop()
+
+    measurement, facts = asyncio.run(scenario())
+    assert measurement.verdict in (Verdict.TRUSTED, Verdict.UNSTABLE), measurement.message
+    assert measurement.device == phone.serial
+    assert measurement.runtime.startswith("ai-edge-litert ")
+    assert measurement.latency.median_ms > 0
+    assert measurement.peak_memory_kib > 0
+    assert "throttled" in {each.rule for each in measurement.evidence}
+    assert facts.device_class == "pixel-6-tensor-adb"
+
+
 def test_a_binary_of_another_hash_is_refused_before_anything_runs(adb, tmp_path):
     program, _ = benchmark_program.write(tmp_path)
     found = hub(
@@ -282,34 +336,31 @@ def test_a_binary_of_another_hash_is_refused_before_anything_runs(adb, tmp_path)
     assert hashlib.sha256(program.read_bytes()).hexdigest() in found.stderr
 
 
-def test_a_file_that_arrives_otherwise_is_never_used(phone, link, tmp_path):
+def test_a_file_that_arrives_otherwise_is_never_used(files, there, tmp_path):
     source = tmp_path / "model"
     source.write_bytes(tiny_models.good())
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     source.write_bytes(tiny_models.good(seed=9))
     with pytest.raises(LinkError, match=digest):
-        PhoneFiles(link).data(source, digest)
-    assert list(phone.folder.iterdir()) == []
+        files.data(source, digest)
+    assert list(there.iterdir()) == []
 
 
-def test_models_on_the_phone_are_replaced_when_damaged_and_the_oldest_dropped(phone, link, tmp_path):
-    files = PhoneFiles(link)
-    digests = []
-    for number in range(34):
-        source = tmp_path / f"model{number}"
+def test_models_on_the_phone_are_replaced_when_damaged_and_the_oldest_dropped(files, there, tmp_path):
+    sources = [tmp_path / f"model{number}" for number in range(34)]
+    for number, source in enumerate(sources):
         source.write_bytes(b"model %d" % number)
-        digests.append(hashlib.sha256(source.read_bytes()).hexdigest())
-        (phone.folder).mkdir(exist_ok=True, parents=True)
-        if number < 33:
-            (phone.folder / f"{digests[-1]}.tflite").write_bytes(b"old")
-            os.utime(phone.folder / f"{digests[-1]}.tflite", (number + 1, number + 1))
-    assert PhoneFiles(link).data(tmp_path / "model5", digests[5]).endswith(f"{digests[5]}.tflite")
-    assert (phone.folder / f"{digests[5]}.tflite").read_bytes() == b"model 5"
-    files.data(tmp_path / "model33", digests[33])
-    kept = {path.stem for path in phone.folder.iterdir()}
-    assert {digests[5], digests[33]} <= kept
+    digests = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
+    there.mkdir()
+    for number, digest in enumerate(digests[:33]):
+        (there / f"{digest}.tflite").write_bytes(b"damaged")
+        os.utime(there / f"{digest}.tflite", (number + 1, number + 1))
+    for number in (5, 33):
+        assert files.data(sources[number], digests[number]) == f"{files.folder}/{digests[number]}.tflite"
+        assert (there / f"{digests[number]}.tflite").read_bytes() == b"model %d" % number
+    kept = {path.stem for path in there.iterdir()}
     assert len(kept) == 32
-    assert not {digests[0], digests[1]} & kept
+    assert kept == {digests[5], *digests[2:5], *digests[6:]}
 
 
 @pytest.mark.parametrize(
@@ -321,13 +372,13 @@ def test_models_on_the_phone_are_replaced_when_damaged_and_the_oldest_dropped(ph
         ("head -c 9000000 /dev/zero", None, "MiB"),
     ],
 )
-def test_a_binary_that_goes_wrong(phone, link, tmp_path, script, verdict, words):
+def test_a_binary_that_goes_wrong(files, link, tmp_path, script, verdict, words):
     program, model = tmp_path / "program", tmp_path / hashlib.sha256(tiny_models.good()).hexdigest()
     program.write_text(f"#!/bin/sh\n{script}\n")
     model.write_bytes(tiny_models.good())
     worker = BinaryWorker(
         Mirror(link, tmp_path / "mirror"),
-        PhoneFiles(link),
+        files,
         program,
         hashlib.sha256(program.read_bytes()).hexdigest(),
     )
@@ -349,13 +400,13 @@ def test_a_binary_that_goes_wrong(phone, link, tmp_path, script, verdict, words)
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python", "echo"])
-def test_a_python_that_cannot_run_the_agent_is_named(phone, link, tmp_path, python):
-    equipment = Equipment(tmp_path, str(PhoneFiles(link).folder), Package(tmp_path / "hub"), python=python)
+def test_a_python_that_cannot_run_the_agent_is_named(files, link, tmp_path, python):
+    equipment = Equipment(tmp_path, files.folder, Package(tmp_path / "hub"), python=python)
     with pytest.raises(LinkError, match=f"{python}.*takes Python 3.11"):
         drive(link, equipment, None, tmp_path / "one")
 
 
-def test_a_phone_with_nothing_to_measure_with_says_so(phone, link, tmp_path):
-    equipment = Equipment(tmp_path, str(PhoneFiles(link).folder), Package(tmp_path / "hub"))
+def test_a_phone_with_nothing_to_measure_with_says_so(files, link, tmp_path):
+    equipment = Equipment(tmp_path, files.folder, Package(tmp_path / "hub"))
     with pytest.raises(LinkError, match="--benchmark-binary"):
         drive(link, equipment, None, tmp_path / "one")
