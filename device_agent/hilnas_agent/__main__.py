@@ -69,12 +69,13 @@ def _run(options: argparse.Namespace) -> int:
     # Out of the environment, so that no worker and no model ever sees it.
     token = os.environ.pop("HILNAS_TOKEN", "")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    probe = _start_probe(options.runtime)
+    probe = _start_probe(options.runtime, options.meter)
     lean.import_grpc()
     from hilnas_agent.cache import CacheError, ModelCache
     from hilnas_agent.channel import AddressError, open_channel
     from hilnas_agent.fetch import Fetcher
     from hilnas_agent.jobs import Bench
+    from hilnas_agent.meters import Offer as Meter
     from hilnas_agent.outbox import Outbox
     from hilnas_agent.runner import Runner
     from hilnas_agent.runtimes import Offer
@@ -106,7 +107,14 @@ def _run(options: argparse.Namespace) -> int:
     fetcher, outbox = Fetcher(stub, metadata, cache), Outbox()
     cpus = _share_processors(options.cpus)
     runner = Runner(
-        Bench(offers, fetcher, cpus, options.address_space_mib),
+        Bench(
+            offers,
+            fetcher,
+            cpus,
+            options.address_space_mib,
+            meters=[Meter(*meter) for meter in facts["meters"]],
+            no_meter="; ".join(facts["meter_reasons"]),
+        ),
         deliver=outbox.put,
         started=lambda job: outbox.note(_started(job)),
     )
@@ -145,9 +153,10 @@ def _started(job: Any) -> Any:
     return agent_pb2.ConnectRequest(job_started=started)
 
 
-def _start_probe(extra_runtimes: list[str]) -> "subprocess.Popen[bytes]":
+def _start_probe(extra_runtimes: list[str], extra_meters: list[str]) -> "subprocess.Popen[bytes]":
     """Asks a process of its own what this device is, while this one imports gRPC."""
     command = [sys.executable, "-P", "-m", "hilnas_agent.identity", *extra_runtimes]
+    command += [f"--meter={name}" for name in extra_meters]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 
@@ -239,6 +248,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="MODULE:CLASS",
         help="a further runtime; may be repeated",
+    )
+    add(
+        "--meter",
+        action="append",
+        default=[],
+        metavar="METER",
+        help="an energy meter that is not found by itself, before all others: a driver's name or MODULE:CLASS, with "
+        "=ARGUMENT where it needs one (ppk2=/dev/ttyACM0, shelly=http://192.0.2.7); may be repeated",
     )
     add(
         "--exit-with-parent",

@@ -8,6 +8,7 @@ from pathlib import Path
 from hilnas_agent import conditions, cores, identity, preflight
 from hilnas_agent.conditions import ROOT
 from hilnas_agent.evidence import Evidence, failed
+from hilnas_agent.meters import Offer
 from hilnas_agent.settings import Preflight
 
 _HOT_C = 70.0
@@ -17,7 +18,7 @@ _LEAST_FREE_KIB = 128 * 1024
 def main(argv: list[str]) -> int:
     """Prints the checks; 0 when all are passed, 1 otherwise."""
     options = _parser().parse_args(argv)
-    facts = identity.facts(options.runtime)
+    facts = identity.facts(options.runtime, extra_meters=options.meter)
     found = look(facts, options.cpus, options.threads)
     if options.json:
         described = {key: facts[key] for key in ("device_class", "device")}
@@ -40,6 +41,7 @@ def look(facts: dict[str, object], cpus: list[int], threads: int, root: Path = R
         _frequency(reading),
         _temperature(reading),
         _memory(root),
+        *_meters(facts),
     ]
 
 
@@ -65,6 +67,21 @@ def _runtimes(facts: dict[str, object]) -> list[Evidence]:
         for name, version, xnnpack, _ in offers
     ]
     return found + [Evidence("runtime", True, f"not used: {reason}") for reason in reasons]
+
+
+def _meters(facts: dict[str, object]) -> list[Evidence]:
+    """What there is to measure energy with; a device without is fit for all else, so nothing fails here."""
+    meters, reasons = facts["meters"], facts["meter_reasons"]
+    assert isinstance(meters, list) and isinstance(reasons, list)
+    found = []
+    for meter in (Offer(*fields) for fields in meters):
+        rate = f", {meter.rate_hz:g} readings a second" if meter.rate_hz else ""
+        coarse = ", coarse" if meter.coarse else ""
+        use = ": a check on other meters, no source of figures" if meter.canary_only else ""
+        found.append(Evidence("meter", True, f"{meter.name} sees the {meter.boundary}{rate}{coarse}{use}"))
+    if not meters:
+        found.append(Evidence("meter", True, "energy is not measured: see deploy/README.md, Energy"))
+    return found + [Evidence("meter", True, f"not used: {reason}") for reason in reasons]
 
 
 def _frequency(reading: conditions.Reading) -> Evidence:
@@ -113,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--runtime", action="append", default=[], metavar="MODULE:CLASS", help="a further runtime"
+    )
+    parser.add_argument(
+        "--meter", action="append", default=[], metavar="METER", help="a further energy meter"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     return parser

@@ -1,4 +1,4 @@
-"""What this device is: processor, board, memory, system, class, runtimes.
+"""What this device is: processor, board, memory, system, class, runtimes, energy meters.
 
 Run as a program it prints the facts as JSON: the agent asks a short-lived process, so that what is
 needed to look around (package metadata above all) does not stay in the agent's memory.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hilnas_agent import runtimes
+from hilnas_agent import meters, runtimes
 
 ROOT = Path("/")
 
@@ -95,9 +95,16 @@ def os_name(root: Path = ROOT) -> str:
     return platform.system()
 
 
-def facts(extra_runtimes: Sequence[str] = (), root: Path = ROOT) -> dict[str, Any]:
-    """All of it, as plain data: the fields of the wire's DeviceInfo, and class, boot id, runtimes' paths."""
+METER = "--meter="
+"""What marks a meter among the program's arguments; the others are runtimes."""
+
+
+def facts(
+    extra_runtimes: Sequence[str] = (), root: Path = ROOT, extra_meters: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All of it, as plain data: the fields of the wire's DeviceInfo, and class, boot id, paths of plug-ins."""
     offers, reasons = runtimes.discover(extra_runtimes)
+    found, unreadable = meters.discover(extra_meters, root)
     cpu, board, machine = cpu_model(root), board_model(root), platform.machine()
     device = {
         "cpu_model": cpu,
@@ -108,6 +115,9 @@ def facts(extra_runtimes: Sequence[str] = (), root: Path = ROOT) -> dict[str, An
         "os": os_name(root),
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "meters": [
+            {"name": m.name, "boundary": m.boundary, "rate_hz": m.rate_hz, "coarse": m.coarse} for m in found
+        ],
     }
     return {
         "device": device,
@@ -115,6 +125,8 @@ def facts(extra_runtimes: Sequence[str] = (), root: Path = ROOT) -> dict[str, An
         "boot_id": boot_id(root),
         "offers": [list(offer) for offer in offers],
         "reasons": reasons,
+        "meters": [list(meter) for meter in found],
+        "meter_reasons": unreadable,
     }
 
 
@@ -144,4 +156,7 @@ def _text(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    json.dump(facts(sys.argv[1:]), sys.stdout)
+    given = sys.argv[1:]
+    named = [text.removeprefix(METER) for text in given if text.startswith(METER)]
+    plain = [text for text in given if not text.startswith(METER)]
+    json.dump(facts(plain, extra_meters=named), sys.stdout)

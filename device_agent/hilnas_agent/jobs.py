@@ -12,12 +12,15 @@ from typing import Any, Protocol
 
 from hilnas_agent import conditions, cores, limits, preflight, verdicts
 from hilnas_agent.cache import CacheError, Held, is_digest
+from hilnas_agent.energy.settings import EnergySettings
 from hilnas_agent.evidence import Evidence, failed
 from hilnas_agent.fetch import Fetcher, FetchError
+from hilnas_agent.meters import Offer as Meter
 from hilnas_agent.preflight import IdleTemperature
 from hilnas_agent.process import WorkerGoneError
 from hilnas_agent.runtimes import NONE, Offer
 from hilnas_agent.settings import Preflight, Rules, Settings
+from hilnas_protos.v1 import energy_pb2
 from hilnas_protos.v1 import measurement_pb2 as wire
 
 _log = logging.getLogger(__name__)
@@ -73,13 +76,16 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Bench:
-    """What a device brings to every job: runtimes, models, processors, memory."""
+    """What a device brings to every job: runtimes, models, processors, memory, meters."""
 
     offers: Sequence[Offer]
     fetcher: Fetcher
     cpus: Sequence[int] = ()
     address_space_mib: int = 0
     idle: IdleTemperature = field(default_factory=IdleTemperature)
+    meters: Sequence[Meter] = ()
+    no_meter: str = ""
+    """Why meters that are there cannot be read."""
 
     def offer(self, name: str) -> Offer:
         """The runtime of that name, or the preferred one; FaultError when it is not installed here."""
@@ -88,6 +94,23 @@ class Bench:
                 return offer
         here = ", ".join(offer.name for offer in self.offers) or "none"
         raise FaultError(f"runtime {name or '(any)'} is not installed on this device; installed: {here}")
+
+    def meter(self, name: str) -> tuple[Meter | None, str]:
+        """The meter of that name, or the preferred one; without one, why not and what to do."""
+        for meter in self.meters:
+            if name == meter.name or (not name and not meter.canary_only):
+                if meter.canary_only:
+                    return None, (
+                        f"{meter.name} is too coarse for the energy of an inference, it can only tell that "
+                        "another meter is far off: name another one"
+                    )
+                return meter, ""
+        here = ", ".join(meter.name for meter in self.meters) or "none"
+        why = f" ({self.no_meter})" if self.no_meter else ""
+        return None, (
+            f"energy cannot be measured here: no meter {name or 'for a figure'}; readable: {here}{why}; "
+            "hilnas-agent check tells more"
+        )
 
     def measuring(self, threads: int) -> list[int]:
         """Processors for a session of so many threads; empty: all that there are."""
@@ -144,7 +167,7 @@ def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult 
         offer = bench.offer(job.runtime.name)
         result.runtime.CopyFrom(wire.RuntimeSpec(name=offer.name, version=offer.version))
         result.runtime.threads = max(1, job.runtime.threads)
-        _check(job)
+        _check(job, bench)
         for artifact in _artifacts(job):
             file = _obtain(artifact, bench.fetcher, ticket, result)
             if file is None or ticket.is_cancelled():
@@ -244,7 +267,7 @@ def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[M
     raise AssertionError("unreachable")
 
 
-def _check(job: wire.MeasureJob) -> None:
+def _check(job: wire.MeasureJob, bench: Bench) -> None:
     for artifact in _artifacts(job):
         if not is_digest(artifact.sha256):
             raise FaultError(f"the job's file {artifact.sha256[:80]!r} is no SHA-256 digest")
@@ -255,8 +278,24 @@ def _check(job: wire.MeasureJob) -> None:
             f"the job asks for {job.runtime.threads} threads, at most {_MOST_THREADS} can be had"
         )
     problem = _settings(job).problem()
+    if problem is None and job.HasField("energy"):
+        problem = _energy_problem(job, bench)
     if problem is not None:
         raise FaultError(f"the job's protocol cannot be followed: {problem}")
+
+
+def _energy_problem(job: wire.MeasureJob, bench: Bench) -> str | None:
+    settings = EnergySettings(**_numbers(job.energy))
+    problem = settings.problem()
+    meter, _ = bench.meter(settings.meter)
+    if problem is None and meter is not None:
+        takes_ms = settings.pass_ms(meter.rate_hz, meter.coarse)
+        if takes_ms >= _deadline_ms(job):
+            return (
+                f"measuring energy by {meter.name} takes {takes_ms / 1000:.0f} s at least, and the deadline is "
+                f"{_deadline_ms(job) / 1000:.0f} s (measurement.deadline_s of the recipe)"
+            )
+    return problem
 
 
 def _settings(job: wire.MeasureJob) -> Settings:
@@ -294,6 +333,11 @@ def _spec(job: wire.MeasureJob, bench: Bench, held: Sequence[Held]) -> bytes:
     }
     if job.HasField("evaluation"):
         spec["examples_path"] = str(held[1].path)
+    if job.HasField("energy"):
+        settings = EnergySettings(**_numbers(job.energy))
+        meter, spec["meter_missing"] = bench.meter(settings.meter)
+        spec["energy"] = asdict(settings)
+        spec["meter"] = meter and {"path": meter.path, "argument": meter.argument, "name": meter.name}
     return json.dumps(spec).encode()
 
 
@@ -317,6 +361,10 @@ def _fill(result: wire.MeasureResult, ended: verdicts.Ended, deadline_ms: int) -
             filled.memory.CopyFrom(wire.Memory(**answer["memory"]))
             filled.conditions.CopyFrom(wire.Conditions(**answer["conditions"]))
             filled.runtime.CopyFrom(wire.RuntimeSpec(**answer["runtime"]))
+        if "energy" in answer:
+            filled.energy.CopyFrom(_energy(answer["energy"]))
+            filled.conditions.CopyFrom(wire.Conditions(**answer["conditions"]))
+            filled.runtime.CopyFrom(wire.RuntimeSpec(**answer["runtime"]))
         if "outputs" in answer:
             filled.outputs.CopyFrom(wire.Outputs(**answer["outputs"], content=raw))
             filled.runtime.CopyFrom(wire.RuntimeSpec(**answer["runtime"]))
@@ -326,3 +374,8 @@ def _fill(result: wire.MeasureResult, ended: verdicts.Ended, deadline_ms: int) -
         result.verdict, result.message = wire.VERDICT_CRASHED, f"the worker's answer makes no sense: {error}"
         return
     result.MergeFrom(filled)
+
+
+def _energy(told: dict[str, Any]) -> energy_pb2.Energy:
+    verdict = energy_pb2.EnergyVerdict.Value(f"ENERGY_VERDICT_{told['verdict']}")
+    return energy_pb2.Energy(**{**told, "verdict": verdict})

@@ -7,12 +7,15 @@ import struct
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hilnas_agent import conditions, limits, memory, protocol, runtimes, verdicts
 from hilnas_agent.evidence import failed
 from hilnas_agent.neighbours import Neighbours
 from hilnas_agent.settings import Rules, Settings
+
+if TYPE_CHECKING:
+    from hilnas_agent.rules import Watched
 
 _IDENTIFIER = b"TFL3"
 _MS = 1e-6
@@ -72,7 +75,7 @@ def measure(
     FaultError and InvalidModelError where the model was not even loaded.
     """
     settings = Settings.from_json(spec["protocol"])
-    path = _prepare(spec)
+    path = prepare(spec)
     hooks.prepare(settings, spec["cpus"])
 
     memory.reset_peak()
@@ -84,14 +87,14 @@ def measure(
         load_peak_kib = memory.peak_kib()
         model.fill_inputs(spec["input_seed"])
     except Exception as error:  # noqa: BLE001 - a runtime may raise anything
-        return _failed(error, loading=True), b""
+        return failure(error, loading=True), b""
 
     memory.reset_peak()
     gc.disable()
     try:
         timing = protocol.measure(model.invoke, time.perf_counter_ns, settings, hooks)
     except Exception as error:  # noqa: BLE001
-        return _failed(error, loading=False), b""
+        return failure(error, loading=False), b""
     run_peak_kib = memory.peak_kib()
     answer = _judge(timing, settings, spec["input_seed"], hooks)
     answer["latency"] |= {"load_ms": load_ns * _MS, "first_ms": timing.first_ns * _MS}
@@ -116,7 +119,7 @@ def evaluate(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str,
     """
     import numpy as np
 
-    path = _prepare(spec)
+    path = prepare(spec)
     try:
         examples = np.load(spec["examples_path"], allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -124,12 +127,12 @@ def evaluate(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str,
     try:
         model = runtime.load(path, spec["threads"], spec.get("delegate", ""))
     except Exception as error:  # noqa: BLE001 - a runtime may raise anything
-        return _failed(error, loading=True), b""
+        return failure(error, loading=True), b""
     start = time.perf_counter_ns()
     try:
         outputs = model.run(examples)
     except Exception as error:  # noqa: BLE001
-        return _failed(error, loading=False), b""
+        return failure(error, loading=False), b""
     return {
         "verdict": "TRUSTED",
         "message": "",
@@ -139,7 +142,7 @@ def evaluate(runtime: runtimes.Runtime, spec: dict[str, Any]) -> tuple[dict[str,
     }, np.ascontiguousarray(outputs).tobytes()
 
 
-def _prepare(spec: dict[str, Any]) -> Path:
+def prepare(spec: dict[str, Any]) -> Path:
     """Pins and limits this process, and looks at the file that it is to load: its path."""
     if spec["cpus"]:
         try:
@@ -157,21 +160,11 @@ def _prepare(spec: dict[str, Any]) -> Path:
 def _judge(timing: protocol.Timing, settings: Settings, seed: int, hooks: SessionHooks) -> dict[str, Any]:
     import numpy as np
 
-    from hilnas_agent.rules import Watched, session_evidence
+    from hilnas_agent.rules import session_evidence
     from hilnas_agent.statistics import summarize
 
-    switches, faults = hooks.counted()
-    after = conditions.read(cpus=hooks.cpus)
-    seen = Watched(
-        before=hooks.before,
-        after=after,
-        lowest_khz=hooks.lowest_khz,
-        switches=switches,
-        major_faults=faults,
-        # Where samples were set aside, what counts was taken in the quiet stretches alone.
-        neighbour_load=hooks.neighbours.load(of_quiet=bool(timing.set_aside)),
-        neighbours_known=hooks.neighbours.known,
-    )
+    # Where samples were set aside, what counts was taken in the quiet stretches alone.
+    seen = watched(hooks, of_quiet=bool(timing.set_aside))
     samples = np.array(timing.kept_ns(), np.float64) / timing.inner_loops
     summary = summarize(samples, settings.confidence, settings.bootstrap_resamples, seed)
     evidence = session_evidence(timing, summary, settings, seen)
@@ -188,11 +181,28 @@ def _judge(timing: protocol.Timing, settings: Settings, seed: int, hooks: Sessio
             "warmup_ms": timing.warmup_ns * _MS,
             "set_aside": list(timing.set_aside),
         },
-        "conditions": _conditions(seen),
+        "conditions": conditions_of(seen),
     }
 
 
-def _conditions(seen: Any) -> dict[str, Any]:
+def watched(hooks: SessionHooks, of_quiet: bool = False) -> "Watched":
+    """What happened on the device since sampling began; `of_quiet`: other work in the quiet stretches alone."""
+    from hilnas_agent.rules import Watched
+
+    switches, faults = hooks.counted()
+    return Watched(
+        before=hooks.before,
+        after=conditions.read(cpus=hooks.cpus),
+        lowest_khz=hooks.lowest_khz,
+        switches=switches,
+        major_faults=faults,
+        neighbour_load=hooks.neighbours.load(of_quiet),
+        neighbours_known=hooks.neighbours.known,
+    )
+
+
+def conditions_of(seen: "Watched") -> dict[str, Any]:
+    """The fields of the wire's Conditions."""
     before, after = seen.before, seen.after
     return {
         "temperature_before_c": before.temperature_c,
@@ -211,7 +221,8 @@ def _conditions(seen: Any) -> dict[str, Any]:
     }
 
 
-def _failed(error: Exception, loading: bool) -> dict[str, Any]:
+def failure(error: Exception, loading: bool) -> dict[str, Any]:
+    """The worker's answer for what a runtime raised, `loading` a model or running it."""
     verdict, message = verdicts.of_error(error, loading)
     return {"verdict": verdict, "message": message}
 

@@ -33,7 +33,7 @@ def session_evidence(timing: Timing, summary: Summary, settings: Settings, seen:
     found = [interval_evidence(summary, settings)]
     if settings.rules is not None:
         found += sample_evidence(timing, settings)
-        found += _device(settings.rules, seen, len(timing.samples_ns))
+        found += device_evidence(settings.rules, seen, len(timing.samples_ns))
     return found
 
 
@@ -73,7 +73,8 @@ def sample_evidence(timing: Timing, settings: Settings) -> list[Evidence]:
     return found
 
 
-def _device(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
+def device_evidence(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
+    """How the device itself kept the rules while so many samples were taken."""
     before, after = seen.before, seen.after
     switches = seen.switches / max(1, samples)
     swapped = after.swapped_pages - before.swapped_pages

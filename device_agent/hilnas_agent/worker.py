@@ -18,6 +18,7 @@ import os
 import select
 import struct
 import sys
+from typing import Any
 
 from hilnas_agent import limits, measurement, runtimes, verdicts
 from hilnas_agent.measurement import FaultError, InvalidModelError, evaluate, measure
@@ -44,10 +45,7 @@ def main(argv: list[str]) -> int:
         if runtime is None:
             answer = {"verdict": "DEVICE_FAULT", "message": f"runtime {path} cannot be imported: {broken}"}
         else:
-            spec, hooks = json.loads(text), _Hooks(result_fd)
-            # Nothing is timed where examples are run, so there is nothing to wait for.
-            done = evaluate(runtime, spec) if "examples_path" in spec else measure(runtime, spec, hooks)
-            answer, samples = done
+            answer, samples = _answer(runtime, json.loads(text), _Hooks(result_fd))
     except FaultError as error:
         answer = {"verdict": "DEVICE_FAULT", "message": str(error)}
     except InvalidModelError as error:
@@ -59,6 +57,31 @@ def main(argv: list[str]) -> int:
         pipe.write(struct.pack(">I", len(payload)) + payload)
     # Freeing a large model and a runtime takes time that the next job would wait for.
     os._exit(0)
+
+
+def _answer(runtime: runtimes.Runtime, spec: dict[str, Any], hooks: "_Hooks") -> tuple[dict[str, Any], bytes]:
+    # Where nothing is timed there is no next worker to wait for.
+    if "examples_path" in spec:
+        return evaluate(runtime, spec)
+    if "energy" in spec:
+        return _energy(runtime, spec, hooks)
+    return measure(runtime, spec, hooks)
+
+
+def _energy(runtime: runtimes.Runtime, spec: dict[str, Any], hooks: "_Hooks") -> tuple[dict[str, Any], bytes]:
+    from hilnas_agent.energy import passes
+    from hilnas_agent.meters import MeterError
+    from hilnas_agent.meters.recording import Recording
+
+    recording, missing = None, spec["meter_missing"]
+    if spec["meter"]:
+        # Now: once the model is to be loaded, this process may start no other.
+        try:
+            # The recorder keeps to processors that do not measure, where there are any.
+            recording = Recording(**spec["meter"], cpus=sorted(os.sched_getaffinity(0) - set(spec["cpus"])))
+        except MeterError as error:
+            missing = str(error)
+    return passes.measure(runtime, spec, hooks, recording, missing)
 
 
 class _Hooks(measurement.SessionHooks):

@@ -1,0 +1,1 @@
+"""Energy of an inference: settings, the pass, the integration, the figure."""
