@@ -21,6 +21,8 @@ _EPILOG = """\
 examples:
   hilnas-agent check        what on this device would spoil a figure, and the remedy
   hilnas-agent --host 127.0.0.1:7707 --name kitchen-pi --cpus 2,3
+  hilnas-agent hub --list   the phones on adb, and what to do about those that cannot be used
+  hilnas-agent hub --help   how to measure on phones that are plugged into this machine
 
 The host is reached over this machine's loopback interface or a Unix socket (unix:/path). For a host
 elsewhere, open a tunnel from there: ssh -R 7707:127.0.0.1:7707 <device>.
@@ -42,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
         from hilnas_agent import check
 
         return check.main(arguments[1:])
+    if arguments[:1] == ["hub"]:
+        from hilnas_agent.phones import command
+
+        return command.main(arguments[1:])
     options = _parser().parse_args(argv)
     parent_pid = lean.restart_with_few_heaps(arguments)
     logging.basicConfig(
@@ -77,11 +83,11 @@ def _run(options: argparse.Namespace) -> int:
     from hilnas_protos.v1 import agent_pb2_grpc, device_pb2
 
     try:
-        metadata = _metadata(token)
+        metadata = metadata_of(token)
         channel = open_channel(options.host)
         cache = ModelCache(options.cache_dir, options.cache_mib << 20)
         facts = _facts(probe)
-    except (AddressError, CacheError, _UnusableError) as error:
+    except (AddressError, CacheError, UnusableError) as error:
         probe.kill()
         probe.wait()
         print(f"hilnas-agent: {error}", file=sys.stderr)
@@ -136,7 +142,7 @@ def _share_processors(asked: list[int]) -> list[int]:
     return asked or measuring
 
 
-class _UnusableError(Exception):
+class UnusableError(Exception):
     """This device cannot run an agent as asked."""
 
 
@@ -157,18 +163,19 @@ def _start_probe(extra_runtimes: list[str], extra_meters: list[str]) -> "subproc
 def _facts(probe: "subprocess.Popen[bytes]") -> dict[str, Any]:
     text, _ = probe.communicate()
     if probe.returncode != 0:
-        raise _UnusableError(
+        raise UnusableError(
             f"the device could not be described (exit {probe.returncode}); see the error above"
         )
     facts: dict[str, Any] = json.loads(text)
     return facts
 
 
-def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+def metadata_of(token: str) -> tuple[tuple[str, str], ...]:
+    """What goes with every call to the host; UnusableError for what is no token."""
     if not token:
         return ()
     if not (token.isascii() and token.isprintable()) or token != token.strip():
-        raise _UnusableError(
+        raise UnusableError(
             "HILNAS_TOKEN holds characters that no token has; set it to the host's token anew"
         )
     return (("hilnas-token", token),)
@@ -210,13 +217,13 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--cache-dir",
         type=Path,
-        default=_cache_dir(),
+        default=default_cache_dir(),
         metavar="DIR",
         help="where models are kept (default: %(default)s)",
     )
     add(
         "--cache-mib",
-        type=_positive,
+        type=positive,
         default=512,
         metavar="N",
         help="most MiB of models kept (default: %(default)s)",
@@ -230,7 +237,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--address-space-mib",
-        type=_positive,
+        type=positive,
         default=0,
         metavar="N",
         help="address space of a measurement where the job names none (default: this device's memory + 1024)",
@@ -253,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--exit-with-parent",
         nargs="?",
-        type=_positive,
+        type=positive,
         const=0,
         metavar="PID",
         help="end when the process that started this one ends (precisely: the thread that started it); "
@@ -269,12 +276,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser  # fmt: skip
 
 
-def _cache_dir() -> Path:
+def default_cache_dir() -> Path:
+    """Where models are kept unless the user says otherwise."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hilnas-agent"
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number above 0; ArgumentTypeError for any other text."""
     value = int(text) if text.isdigit() else 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")

@@ -8,7 +8,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hilnas_agent import conditions, cores, limits, meter_offers, preflight, verdicts
 from hilnas_agent.cache import CacheError, Held, is_digest
@@ -16,7 +16,7 @@ from hilnas_agent.evidence import Evidence, failed
 from hilnas_agent.fetch import Fetcher, FetchError
 from hilnas_agent.meter_offers import MeterOffer
 from hilnas_agent.preflight import IdleTemperature
-from hilnas_agent.process import Worker, WorkerGoneError
+from hilnas_agent.process import WorkerGoneError
 from hilnas_agent.runtimes import NONE, Offer
 from hilnas_agent.settings import Preflight, Rules, Settings
 from hilnas_protos.v1 import energy_pb2
@@ -98,17 +98,42 @@ class Bench:
         """Processors for a session of so many threads; empty: all that there are."""
         return cores.pinned(self.cpus, max(1, threads))
 
+    def look(self, limits: Preflight, threads: int) -> tuple[conditions.Reading, list[Evidence]]:
+        """The state of the device, and how it suits a session of so many threads."""
+        reading = conditions.read(cpus=self.measuring(threads))
+        return reading, preflight.checks(limits, reading, self.measuring(threads), threads)
+
+
+class Measuring(Protocol):
+    """What takes one job and answers it: a worker process here, or something on a phone."""
+
+    runtime_path: str
+
+    def alive(self) -> bool:
+        """False once it can take no job."""
+
+    def run(
+        self, job: bytes, deadline_s: float, on_taken: Callable[[], object], start_next: Callable[[], Any]
+    ) -> verdicts.Ended:
+        """Hands the job over and waits for the answer, the end, or the deadline."""
+
+    def kill(self) -> None:
+        """Ends what it is doing; may be called by any thread."""
+
+    def close(self) -> None:
+        """Frees what belongs to it."""
+
 
 @dataclass(frozen=True)
 class Hands:
     """How a job gets its worker, has the next job's started, and says that it is under way."""
 
-    take_worker: Callable[[str], Worker]
-    start_next: Callable[[], Worker | None]
+    take_worker: Callable[[str], Measuring]
+    start_next: Callable[[], Measuring | None]
     on_started: Callable[[], object]
 
 
-def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult | None, Worker | None]:
+def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult | None, Measuring | None]:
     """Result of the job (None when cancelled) and the worker that the caller must close."""
     job = ticket.job
     result = wire.MeasureResult(
@@ -118,7 +143,7 @@ def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult 
         model_sha256=job.model.sha256,
         protocol_hash=job.protocol_hash,
     )
-    worker: Worker | None = None
+    worker: Measuring | None = None
     held: list[Held] = []
     try:
         offer = bench.offer(job.runtime.name)
@@ -177,11 +202,9 @@ def _may_start(ticket: Ticket, bench: Bench, result: wire.MeasureResult) -> bool
     lowest = bench.idle.lowest_c()
     if lowest is not None:
         result.conditions.idle_temperature_c = lowest
-    reading = conditions.read(cpus=bench.measuring(ticket.job.runtime.threads))
+    reading, others = bench.look(settings.preflight, max(1, ticket.job.runtime.threads))
     if reading.cpu_pressure is not None:
         result.conditions.cpu_pressure = reading.cpu_pressure
-    threads = max(1, ticket.job.runtime.threads)
-    others = preflight.checks(settings.preflight, reading, bench.measuring(threads), threads)
     _add(result, [cool, *others])
     if not cool.passed:
         result.verdict, result.message = wire.VERDICT_DEFERRED_HOT, cool.text
@@ -202,7 +225,7 @@ class _Run:
     seconds: float
 
 
-def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[Worker, _Run]:
+def _measure(ticket: Ticket, offer: Offer, spec: bytes, hands: Hands) -> tuple[Measuring, _Run]:
     deadline_s = _deadline_ms(ticket.job) / 1000
     for last in (False, True):
         try:

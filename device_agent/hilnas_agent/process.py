@@ -95,7 +95,7 @@ class Worker:
             stdin.flush()
         except OSError as error:
             raise WorkerGoneError(self._gone(stderr.fileno())) from error
-        answer, words = _Answer(), bytearray()
+        answer, words = Answer(), bytearray()
         sources = {self._result, stderr.fileno()}
         poll = select.poll()
         for fd in sources:
@@ -203,7 +203,7 @@ class _Hold:
         self._stdin.close()
 
 
-class _Answer:
+class Answer:
     """What a worker has written so far: the stages it reached, the length of its answer, the answer."""
 
     def __init__(self) -> None:

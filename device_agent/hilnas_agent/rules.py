@@ -30,22 +30,26 @@ class Watched:
 
 def session_evidence(timing: Timing, summary: Summary, settings: Settings, seen: Watched) -> list[Evidence]:
     """How a session kept the rules of its settings, the interval first; no more than that without rules."""
-    found = [
-        at_most(
-            "interval",
-            summary.half_width,
-            settings.max_half_width,
-            f"the interval's half-width is {summary.half_width:.1%} of the median, "
-            f"at most {settings.max_half_width:.1%} allowed",
-        )
-    ]
+    found = [interval_evidence(summary, settings)]
     if settings.rules is not None:
-        found += _samples(timing, settings)
+        found += sample_evidence(timing, settings)
         found += device_evidence(settings.rules, seen, len(timing.samples_ns))
     return found
 
 
-def _samples(timing: Timing, settings: Settings) -> list[Evidence]:
+def interval_evidence(summary: Summary, settings: Settings) -> Evidence:
+    """How wide the interval of the median is."""
+    return at_most(
+        "interval",
+        summary.half_width,
+        settings.max_half_width,
+        f"the interval's half-width is {summary.half_width:.1%} of the median, "
+        f"at most {settings.max_half_width:.1%} allowed",
+    )
+
+
+def sample_evidence(timing: Timing, settings: Settings) -> list[Evidence]:
+    """How the samples themselves kept the rules: warm-up, drift, spread, outliers."""
     rules = settings.rules or Rules()
     kept = np.array(timing.kept_ns(), np.float64)
     found = []
@@ -72,20 +76,12 @@ def _samples(timing: Timing, settings: Settings) -> list[Evidence]:
 def device_evidence(rules: Rules, seen: Watched, samples: int) -> list[Evidence]:
     """How the device itself kept the rules while so many samples were taken."""
     before, after = seen.before, seen.after
-    rise = _difference(after.temperature_c, before.temperature_c)
     switches = seen.switches / max(1, samples)
     swapped = after.swapped_pages - before.swapped_pages
     return [
-        _frequency(rules, seen),
+        frequency_evidence(rules, seen.before.target_khz, seen.lowest_khz),
         _throttling(before.throttle_bits, after.throttle_bits),
-        at_most(
-            "temperature",
-            rise,
-            rules.max_temperature_rise_c,
-            f"the hottest sensor rose by {rise or 0:.1f} °C",
-            "cool the board better, or measure for a shorter time",
-            missing="there is no temperature sensor",
-        ),
+        temperature_evidence(rules, before.temperature_c, after.temperature_c),
         at_most(
             "switches",
             switches,
@@ -113,8 +109,21 @@ def device_evidence(rules: Rules, seen: Watched, samples: int) -> list[Evidence]
     ]
 
 
-def _frequency(rules: Rules, seen: Watched) -> Evidence:
-    target, lowest = seen.before.target_khz, seen.lowest_khz
+def temperature_evidence(rules: Rules, before_c: float | None, after_c: float | None) -> Evidence:
+    """How much the hottest sensor rose."""
+    rise = None if after_c is None or before_c is None else after_c - before_c
+    return at_most(
+        "temperature",
+        rise,
+        rules.max_temperature_rise_c,
+        f"the hottest sensor rose by {rise or 0:.1f} °C",
+        "cool the board better, or measure for a shorter time",
+        missing="there is no temperature sensor",
+    )
+
+
+def frequency_evidence(rules: Rules, target: int | None, lowest: int | None) -> Evidence:
+    """How the lowest frequency seen compares with the highest that the governor allows, in kHz."""
     share = lowest / target if lowest and target else None
     text = f"the processor ran at {lowest / 1000:.0f} of {target / 1000:.0f} MHz" if lowest and target else ""
     remedy = "set the governor to performance, and see that it is cool and has enough power"
@@ -155,7 +164,3 @@ def outlier_share(samples: Samples) -> float:
     lower, median, upper = np.percentile(samples, (25, 50, 75))
     fence = max(upper + 1.5 * (upper - lower), _FAR * median)
     return float(np.mean(np.asarray(samples) > fence))
-
-
-def _difference(after: float | None, before: float | None) -> float | None:
-    return None if after is None or before is None else after - before

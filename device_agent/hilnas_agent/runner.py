@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from hilnas_agent import jobs
-from hilnas_agent.jobs import Bench, Hands, Ticket
+from hilnas_agent.jobs import Bench, Hands, Measuring, Ticket
 from hilnas_agent.process import Worker
 from hilnas_protos.v1 import measurement_pb2 as wire
 
@@ -24,7 +24,7 @@ class Runner:
     """Runs jobs in the order they arrive; at most MOST_WAITING wait.
 
     `deliver` gets each result, `started` each job whose worker has taken it; both are called on
-    the runner's thread and must not block.
+    the runner's thread and must not block. `make_worker` makes what measures with a runtime, by its path.
     """
 
     def __init__(
@@ -32,14 +32,16 @@ class Runner:
         bench: Bench,
         deliver: Callable[[wire.MeasureResult], object],
         started: Callable[[wire.MeasureJob], object],
+        make_worker: Callable[[str], Measuring] = Worker,
     ) -> None:
         self._bench, self._deliver, self._started = bench, deliver, started
+        self._make_worker = make_worker
         self._changed = threading.Condition()
         self._waiting: deque[Ticket] = deque()
         self._current: Ticket | None = None
         self._stopping = False
         self._delivered = -math.inf
-        self._spare: Worker | None = None
+        self._spare: Measuring | None = None
         self._spare_path = bench.offers[0].path if bench.offers else ""
         # Workers end with this thread (see `die_with_parent`), so it lives as long as the agent.
         self._thread = threading.Thread(target=self._loop, name="runner", daemon=True)
@@ -118,7 +120,8 @@ class Runner:
 
     def _run(self, ticket: Ticket) -> None:
         job = ticket.job
-        _log.info("job %s attempt %d: model %s", job.job_id, job.attempt, job.model.sha256[:12])
+        what = {"evaluation": "outputs", "energy": "energy"}.get(job.WhichOneof("pass") or "", "latency")
+        _log.info("job %s attempt %d: %s of model %s", job.job_id, job.attempt, what, job.model.sha256[:12])
         worker = None
         try:
             hands = Hands(self._take, lambda: self._start_next(ticket), lambda: self._started(job))
@@ -140,16 +143,16 @@ class Runner:
             if worker is not None:
                 worker.close()
 
-    def _take(self, runtime_path: str) -> Worker:
+    def _take(self, runtime_path: str) -> Measuring:
         """The waiting worker if it is alive and of that runtime, or a new one."""
         spare, self._spare, self._spare_path = self._spare, None, runtime_path
         if spare is not None:
             if spare.runtime_path == runtime_path and spare.alive():
                 return spare
             spare.close()
-        return Worker(runtime_path)
+        return self._make_worker(runtime_path)
 
-    def _start_next(self, ticket: Ticket) -> Worker | None:
+    def _start_next(self, ticket: Ticket) -> Measuring | None:
         """The next job's worker, started beside a job's warm-up where jobs come back to back.
 
         Elsewhere it starts after the result, when nothing waits for it.
@@ -158,7 +161,7 @@ class Runner:
             return self._prepare_spare()
         return None
 
-    def _prepare_spare(self) -> Worker | None:
+    def _prepare_spare(self) -> Measuring | None:
         if self._spare is not None and self._spare.alive():
             return self._spare
         if self._spare is not None:
@@ -167,7 +170,7 @@ class Runner:
         if not self._spare_path:
             return None
         try:
-            self._spare = Worker(self._spare_path)
+            self._spare = self._make_worker(self._spare_path)
         except OSError as error:
             _log.warning("no worker process could be started ahead of time: %s", error)
         return self._spare

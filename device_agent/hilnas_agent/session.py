@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ class Session:
         self._call: Any = None
         self._welcomed = False
         self._heartbeat_s = _DEFAULT_HEARTBEAT_MS / 1000
+        self._over = threading.Event()
 
     def run(self) -> int:
         """Serves the host until it sends us away for good or refuses us; the exit code."""
@@ -119,7 +121,16 @@ class Session:
             pause, code = self._serve_stream()
             if code is not None:
                 return code
-            time.sleep(self._backoff.pause() if pause is None else pause)
+            if self._over.wait(self._backoff.pause() if pause is None else pause):
+                return OK
+
+    def end(self) -> None:
+        """Leaves for good, from another thread: `run` returns soon after."""
+        self._over.set()
+        self.leave()
+        call = self._call
+        if call is not None:
+            call.cancel()
 
     def leave(self) -> None:
         """Sends what is still to be sent, ends the stream, and does not wait longer than a second."""
@@ -138,6 +149,8 @@ class Session:
         number = self._outbox.new_stream()
         try:
             self._call = self._stub.Connect(self._requests(number), metadata=self._metadata)
+            if self._over.is_set():
+                self._call.cancel()
             for response in self._call:
                 kind = response.WhichOneof("message")
                 if kind == "goodbye":

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hilnas.errors import HilnasError
+from hilnas.trial import Energy
 
 _J_PER_KWH = 3.6e6
 _MILLION = 1e6
@@ -44,8 +45,8 @@ def one_boundary(boundaries: Mapping[str, str]) -> str:
             for boundary, devices in sorted(found.items())
         )
         raise BoundaryError(
-            f"energies of different boundaries do not compare: {told}. Name meters of one boundary (energy.meter), "
-            "or give each device an objective of its own"
+            f"energies of different boundaries do not compare: {told}. Name a meter that all of them have "
+            "(measurement.energy.meter), or give the devices classes of their own (hilnas-agent --device-class)"
         )
     return next(iter(found), "")
 
@@ -61,6 +62,13 @@ def carbon_g(joules: float, grid_g_per_kwh: float) -> float:
 def carbon_g_per_million(net_mj: float, grid_g_per_kwh: float) -> float:
     """Carbon dioxide of a million inferences of `net_mj` mJ each, in g."""
     return carbon_g(net_mj * 1e-3 * _MILLION, grid_g_per_kwh)
+
+
+def carbon_of(energy: Energy, grid_g_per_kwh: float | None) -> float | None:
+    """Carbon dioxide of a million inferences, in g, beyond an idle device's; None without a figure or a grid."""
+    if energy.net_mj is None or grid_g_per_kwh is None:
+        return None
+    return carbon_g_per_million(energy.net_mj, grid_g_per_kwh)
 
 
 class SearchEnergy:
@@ -100,12 +108,22 @@ class SearchEnergy:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the recording; may be called twice."""
         if self._thread is not None:
             self._stop.set()
             self._thread.join()
+            self._thread = None
             self._look()
         if self._tracker is not None:
             self._end_estimate()
+            self._tracker = None
+
+    def told(self) -> dict[str, Any]:
+        """Return what was found, as plain data: joules, source, reason."""
+        return {"joules": self.joules, "source": self.source, "reason": self.reason}
 
     def _watch(self) -> None:
         while not self._stop.wait(self._every_s):

@@ -6,7 +6,7 @@ nothing, which a net that does nothing would otherwise win by.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import NormalDist
@@ -156,10 +156,7 @@ def figure_of(objective: Objective, trial: Trial) -> Figure | None:
     measurement = _measurement_of(objective, trial)
     if measurement is None or measurement.verdict not in FIGURE_VERDICTS:
         return None
-    if quantity is Quantity.LATENCY:
-        return _latency(measurement)
-    value = measurement.peak_memory_kib if quantity is Quantity.PEAK_MEMORY else measurement.energy_mj
-    return Figure(float(value)) if value is not None else None
+    return _MEASURED[quantity](measurement)
 
 
 def _latency(measurement: Measurement) -> Figure | None:
@@ -168,6 +165,26 @@ def _latency(measurement: Measurement) -> Figure | None:
     if latency is None:
         return None
     return Figure(latency.median_ms / slow, (latency.high_ms - latency.low_ms) / slow / _INTERVAL_SES)
+
+
+def _energy(measurement: Measurement) -> Figure | None:
+    """Return the net energy, with its uncertainty; None where the meter told none."""
+    energy = measurement.energy
+    if energy.net_mj is None or energy.low_mj is None or energy.high_mj is None:
+        return None
+    return Figure(energy.net_mj, (energy.high_mj - energy.low_mj) / _INTERVAL_SES)
+
+
+def _peak_memory(measurement: Measurement) -> Figure | None:
+    peak_kib = measurement.peak_memory_kib
+    return Figure(float(peak_kib)) if peak_kib is not None else None
+
+
+_MEASURED: Mapping[Quantity, Callable[[Measurement], Figure | None]] = {
+    Quantity.LATENCY: _latency,
+    Quantity.PEAK_MEMORY: _peak_memory,
+    Quantity.ENERGY: _energy,
+}
 
 
 def _measurement_of(objective: Objective, trial: Trial) -> Measurement | None:

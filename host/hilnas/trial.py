@@ -163,6 +163,48 @@ class SessionFigure:
     started_unix_ms: int = 0
 
 
+class EnergyVerdict(StrEnum):
+    """How an energy pass ended; see energy.proto."""
+
+    TRUSTED = "TRUSTED"
+    UNSTABLE = "UNSTABLE"
+    BELOW_RESOLUTION = "BELOW_RESOLUTION"
+    """No figure: it cannot be told from the meter's noise."""
+    UNAVAILABLE = "UNAVAILABLE"
+    """No figure: no meter, or none that gave readings."""
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one inference, as a device's meter told it."""
+
+    verdict: EnergyVerdict
+    message: str = ""
+    """Why it is not TRUSTED, with the remedy."""
+    meter: str = ""
+    boundary: str = ""
+    """What the meter sees: "wall", "board", "soc" or "rails"; figures of two boundaries don't compare."""
+    rate_hz: float = 0.0
+    """Readings a second."""
+    net_mj: float | None = None
+    """Energy beyond that of the idle device; None where there is no figure."""
+    low_mj: float | None = None
+    high_mj: float | None = None
+    """Ends of the interval of `net_mj`."""
+    gross_mj: float | None = None
+    """Energy of the whole boundary, idle included."""
+    idle_mw: float | None = None
+    busy_mw: float | None = None
+    runs: int = 0
+    """Inferences behind the figure."""
+    repeats_mj: tuple[float, ...] = ()
+    """Net energy of each repeat that counts."""
+
+
+NO_METER = Energy(EnergyVerdict.UNAVAILABLE, "the device has no energy meter")
+NOT_ASKED = Energy(EnergyVerdict.UNAVAILABLE, "energy was not asked for")
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What a device said of a model under one protocol."""
@@ -195,14 +237,25 @@ class Measurement:
     """Resident peak of the worker process before the model was loaded."""
     canary_factor: float | None = None
     """How slow the device is beside the first of its class, by the reference model; None without one."""
-    energy_mj: float | None = None
-    energy_reason: str = "the device has no energy meter"
-    """Why there is no energy figure; empty when there is one."""
+    energy: Energy = NOT_ASKED
     conditions: Mapping[str, float | str] = field(default_factory=dict)
     started_unix_ms: int = 0
     device_ms: float = 0.0
     """Time the device was busy with the job."""
     attempt: int = 1
+
+
+@dataclass(frozen=True)
+class DeviceEnergy:
+    """What an energy pass came to: the figure, or why the model did not even run."""
+
+    device: str
+    verdict: Verdict
+    """TRUSTED when the model ran; how good the figure is, `energy` says itself."""
+    energy: Energy
+    evidence: tuple[Evidence, ...] = ()
+    message: str = ""
+    device_ms: float = 0.0
 
 
 @dataclass(frozen=True)

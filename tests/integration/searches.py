@@ -17,10 +17,11 @@ ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
 
-def recipe(calls, trials=20, earlier=(), **estimator):
+def recipe(calls, trials=20, earlier=(), check=False, **estimator):
     """A search of seconds whose results do not depend on any clock: INVALID and FAILED trials included.
 
-    It begins with what searches in the folders `earlier` have learned.
+    It begins with what searches in the folders `earlier` have learned. With `check` its winner's outputs on
+    the device are compared with the host's.
     """
     return {
         "search": {
@@ -46,7 +47,12 @@ def recipe(calls, trials=20, earlier=(), **estimator):
             {"quantity": "macs", "target": "0.5 M"},
             {"quantity": "model_size", "limit": "60 KiB"},
         ],
-        "measurement": {"screen": QUICK, "full": {**QUICK, "sessions": 2}, "canary": {"every": 4}},
+        "measurement": {
+            "screen": QUICK,
+            "full": {**QUICK, "sessions": 2},
+            "canary": {"every": 4},
+            "accuracy": {"where": "check" if check else "host", "examples": 16},
+        },
         "final": {"epochs": 1, "top": 1},
     }
 

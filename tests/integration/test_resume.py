@@ -23,6 +23,7 @@ EARLY_TO_LATE = [
     EventKind.PROPOSED,
     EventKind.EXPORTED,
     EventKind.INVALID,
+    EventKind.CANARY,
     EventKind.MEASURED,
     EventKind.ESTIMATED,
     EventKind.SCORED,
@@ -30,6 +31,7 @@ EARLY_TO_LATE = [
     EventKind.OBSERVED,
     EventKind.WINNER_TRAINED,
     EventKind.WINNER_MEASURED,
+    EventKind.WINNER_CHECKED,
     EventKind.SEARCH_FINISHED,
     EventKind.SESSION_ENDED,
 ]
@@ -50,7 +52,9 @@ def earlier(tmp_path_factory):
 def undisturbed(tmp_path_factory, earlier):
     """The same search, left alone."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, _, err = finish(start(folder / "run", recipe(folder / "calls", earlier=earlier, deadly=DEADLY)))
+    code, _, err = finish(
+        start(folder / "run", recipe(folder / "calls", earlier=earlier, check=True, deadly=DEADLY))
+    )
     assert code == 0, err
     return folder / "run"
 
@@ -63,7 +67,7 @@ def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
     folder, calls = tmp_path / "run", tmp_path / "calls"
     copied = tmp_path / "earlier"
     shutil.copytree(earlier[0], copied)
-    data = recipe(calls, earlier=[str(copied)], deadly=DEADLY)
+    data = recipe(calls, earlier=[str(copied)], check=True, deadly=DEADLY)
     assert set(EARLY_TO_LATE) == set(EventKind)
     for kind in EARLY_TO_LATE:
         for phase in ("before", "after"):
@@ -88,7 +92,7 @@ def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
 def _jobs(folder):
     """First digits of the models that agents were sent, in order."""
     log = folder / "agent.log"
-    return re.findall(r"attempt \d+: model (\w+)", log.read_text()) if log.exists() else []
+    return re.findall(r"attempt \d+: latency of model (\w+)", log.read_text()) if log.exists() else []
 
 
 def _lines(path):
@@ -202,6 +206,8 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, earlier, tmp_path)
 
 def _toml(data):
     def value(item):
+        if isinstance(item, dict):
+            return "{" + ", ".join(f"{key} = {value(inner)}" for key, inner in item.items()) + "}"
         return json.dumps(item)
 
     parts = []

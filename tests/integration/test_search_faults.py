@@ -14,7 +14,7 @@ import pytest
 
 from hilnas.daemon.run import run_search
 from hilnas.recipe import check_recipe
-from hilnas.search.setup import SearchError
+from hilnas.search.errors import SearchError
 from hilnas.store import EventKind
 from hilnas_protos.v1 import measurement_pb2 as wire
 from tests.integration.scripted import CLASS, ScriptedAgent

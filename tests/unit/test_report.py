@@ -14,8 +14,8 @@ from hilnas.recipe import check_recipe
 from hilnas.report.charts import Point, scatter
 from hilnas.report.page import page
 from hilnas.report.results import report_folder, results_of, warnings
+from hilnas.search.errors import SearchError
 from hilnas.search.history import Winner, rebuild
-from hilnas.search.setup import SearchError
 from hilnas.store import EventKind, Record, StoreError
 from hilnas.store.codec import dump
 from hilnas.store.lock import exclusive
@@ -82,7 +82,7 @@ def test_every_trial_is_told_with_its_fate(search):
     assert [t["status"] for t in results["trials"]] == ["SCORED", "SCORED", "INVALID", "FAILED"]
     first = results["trials"][0]
     assert (first["latency_ms"], first["latency_low_ms"], first["latency_high_ms"]) == (2, 1.9, 2.1)
-    assert (first["energy_mj"], first["energy_reason"]) == (None, "the device has no energy meter")
+    assert (first["energy_mj"], first["energy_reason"]) == (None, "energy was not asked for")
     assert first["timings_s"] == {"export": 0.5, "measure@pi": 0.1, "estimate": 1.0}
     assert results["trials"][2]["reason"].startswith("TIMEOUT")
     assert results["best"]["number"] == 0

@@ -165,3 +165,37 @@ def test_static_features_are_those_of_the_exported_file():
         features = space.features(architecture)
         assert features["macs"] == facts.macs
         assert features["parameters"] == pytest.approx(facts.parameters, rel=1e-3)
+
+
+def test_parts_chain_to_the_net_and_are_all_listed():
+    space = MBConv((1, 20, 16), 4)
+    generator = np.random.default_rng(3)
+    every = [part.key for part in space.every_part()]
+    assert len(set(every)) == len(every)
+    seen = set()
+    for _ in range(200):
+        seen |= {part.key for part in space.parts(space.sample(generator))}
+    assert seen <= set(every)
+    architecture = space.sample(generator)
+    torch.manual_seed(0)
+    features = torch.randn(2, *space.input_shape(architecture))
+    for part in space.parts(architecture):
+        assert tuple(features.shape[1:]) == part.input_shape, part.key
+        features = part.build().eval()(features)
+    assert tuple(features.shape) == (2, 4)
+
+
+def test_the_modules_of_parts_hold_the_nets_own_parameters():
+    space = MBConv((1, 16, 16), 4)
+    architecture = space.sample(np.random.default_rng(4))
+    whole = [tuple(p.shape) for p in space.build(architecture).parameters()]
+    chained = [tuple(p.shape) for part in space.parts(architecture) for p in part.build().parameters()]
+    assert chained == whole
+
+
+def test_a_space_that_tells_no_parts_says_so():
+    space = Plain(Decision("a", (1, 2)))
+    with pytest.raises(SpaceError, match=r"Space\.parts"):
+        space.parts(space.sample(np.random.default_rng(0)))
+    with pytest.raises(SpaceError, match=r"Space\.every_part"):
+        space.every_part()

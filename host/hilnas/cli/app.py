@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from hilnas import __version__
+from hilnas.cli import devices
+from hilnas.cli.words import Json, Set
 from hilnas.errors import HilnasError
 
 app = typer.Typer(
@@ -20,12 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
-]
 
 
 @app.command(
@@ -108,69 +104,13 @@ def space(
     space_command(recipe, set_ or [], json_)
 
 
-@app.command(
-    short_help="Measure .tflite models on a device.",
-    epilog="Examples:  hilnas measure net.tflite  |  hilnas measure old.tflite new.tflite --compare  |  "
-    "hilnas measure *.tflite --fidelity screen --threads 2 --json  |  "
-    "hilnas measure net.tflite --device kitchen-pi --listen 127.0.0.1:50817",
+app.command(short_help="Measure .tflite models on a device.", epilog=devices.MEASURE_EXAMPLES)(
+    devices.measure
 )
-def measure(
-    models: Annotated[list[Path], typer.Argument(help="int8 or float .tflite files.")],
-    device: Annotated[
-        str | None, typer.Option(help="Name of the device, which dials in at --listen (deploy/README.md).")
-    ] = None,
-    local: Annotated[bool, typer.Option("--local", help="Measure on this machine: the default.")] = False,
-    listen: Annotated[
-        str, typer.Option(help="Where agents dial in; port 0 takes a free one.")
-    ] = "127.0.0.1:0",
-    wait_s: Annotated[float, typer.Option("--wait", help="Seconds to wait for the device.")] = 60.0,
-    cpus: Annotated[
-        str | None, typer.Option(help="Processors of this machine that measure, such as 2,3; else the last.")
-    ] = None,
-    fidelity: Annotated[
-        str, typer.Option(help="full: several sessions, some 15 s; screen: one of about 2 s.")
-    ] = "full",
-    runtime: Annotated[
-        str, typer.Option(help="ai-edge-litert or tflite-runtime; else the device's preferred one.")
-    ] = "",
-    threads: Annotated[int, typer.Option(min=1, max=64, help="Inference threads.")] = 1,
-    xnnpack: Annotated[
-        bool, typer.Option("--xnnpack/--no-xnnpack", help="Whether the runtime may use XNNPACK.")
-    ] = True,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Two models in turns; the ratio, and how sure it is.")
-    ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Change the protocol, e.g. full.sessions=5; repeatable."
-        ),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Measure any .tflite models: latency with its interval and verdict, memory, energy, conditions.
-
-    Exit codes: 0 measured, 1 a measurement failed, 2 wrong input.
-    """
-    from hilnas.cli.bench import whole_numbers
-    from hilnas.cli.measure import measure_command
-    from hilnas.options import OptionsError
-    from hilnas.recipe import farm_options, measurement_options
-
-    if local and device:
-        raise OptionsError("--local and --device exclude each other")
-    farm = farm_options(
-        {
-            "listen": listen,
-            "local_agent": device is None,
-            "wait_s": wait_s,
-            "local_cpus": whole_numbers("--cpus", cpus, least=0) if cpus else [],
-        }
-    )
-    asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack, "fidelity": fidelity}
-    options = measurement_options(asked, set_ or [])
-    raise typer.Exit(measure_command(models, farm, options, options.fidelity, device or "", compare, json_))
-
+app.command(
+    short_help="Measure a model's operators one by one, or fill a latency table.",
+    epilog=devices.PROFILE_EXAMPLES,
+)(devices.profile)
 
 bench = typer.Typer(help="Compare strategies in simulated searches.", no_args_is_help=True)
 app.add_typer(bench, name="bench")

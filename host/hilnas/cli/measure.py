@@ -3,73 +3,148 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hilnas.daemon.measure import Bench, bench
-from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
+from hilnas.daemon.measure import Bench, Examples, bench
+from hilnas.energy import carbon_of
+from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.measuring import Comparison
 from hilnas.options import OptionsError
-from hilnas.trial import FIGURE_VERDICTS, Measurement
+from hilnas.store.codec import dump
+from hilnas.trial import FIGURE_VERDICTS, Agreement, Energy, Measurement
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `hilnas measure` was asked to do."""
+
+    device: str = ""
+    """Name of the device; this machine when empty."""
+    comparing: bool = False
+    energy: bool | None = None
+    """None: in full, where the device has a meter."""
+    examples: Path | None = None
+    """An archive of inputs `x` and, where they are known, labels `y`, to hold the device against the host."""
 
 
 def measure_command(
     files: Sequence[Path],
     farm: FarmOptions,
     measurement: MeasurementOptions,
-    fidelity: Fidelity,
-    device: str,
-    comparing: bool,
+    wanted: Wanted,
     as_json: bool,
 ) -> int:
     """Measure models and print what was found; return the exit code."""
-    if comparing and len(files) != 2:
+    if wanted.comparing and wanted.energy:
+        raise OptionsError("--compare is of latencies: leave --energy out, or measure the two without it")
+    if wanted.comparing and len(files) != 2:
         raise OptionsError(f"--compare takes two models, not {len(files)}")
     contents = [read_model_file(file) for file in files]
+    examples = read_examples(wanted.examples) if wanted.examples else None
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
-    async def work() -> tuple[list[Measurement | None], Comparison | None]:
+    async def work() -> tuple[list[Measurement | None], Comparison | None, list[Agreement]]:
+        fidelity = measurement.fidelity
         with _Sessions(console, len(contents), measurement, fidelity) as shown:
-            async with bench(farm, measurement, device, shown.waiting) as place:
-                shown.measuring(place)
-                if not comparing:
-                    return list(await place.measure(contents, fidelity, shown.taken)), None
+            async with bench(farm, measurement, wanted.device, shown.waiting) as place:
+                energy = _with_energy(wanted, measurement, place)
+                shown.measuring(place, energy)
+                agreed = [await place.agree(content, examples) for content in contents] if examples else []
+                if not wanted.comparing:
+                    return list(await place.measure(contents, fidelity, shown.taken, energy)), None, agreed
                 compared = await place.compare(contents[0], contents[1], fidelity, shown.taken)
-                return [compared.first, compared.second], compared
+                return [compared.first, compared.second], compared, agreed
 
-    found, compared = asyncio.run(work())
+    found, compared, agreed = asyncio.run(work())
     measured = [one for one in found if one is not None]
     if as_json:
-        for one in measured:
-            print(json.dumps(as_data(one, measurement.threads)))
+        for place, one in enumerate(found):
+            if one is not None:
+                told = {"agreement": dump(agreed[place])} if agreed else {}
+                print(json.dumps(as_data(one, measurement) | told))
         if compared is not None and compared.ratio is not None:
             print(json.dumps(_ratio_data(compared)))
     else:
-        _print(console, files, found)
+        _print(console, files, found, measurement.energy.grid_g_per_kwh)
+        for file, agreement in zip(files, agreed, strict=False):
+            console.print(f"{file.name}: {agreement_words(agreement)}")
         if compared is not None:
             _print_ratio(console, files, compared)
-    return 0 if len(measured) == len(files) and all(m.verdict in FIGURE_VERDICTS for m in measured) else 1
+    whole = all(m.verdict in FIGURE_VERDICTS for m in measured)
+    missed = bool(wanted.energy) and any(m.energy.net_mj is None for m in measured)
+    return 0 if len(measured) == len(files) and whole and not missed else 1
+
+
+def _with_energy(wanted: Wanted, measurement: MeasurementOptions, place: Bench) -> bool:
+    """Is energy to be measured? FarmError where it was asked for and the device has no such meter."""
+    device, name = place.device, measurement.energy.meter
+    if device.meter(name) is None and (wanted.energy or name):
+        offered = ", ".join(meter.name for meter in device.meters) or "none that can be read"
+        raise FarmError(
+            f"{device.name} has no energy meter{f' {name}' if name else ''}, but {offered}: "
+            "`hilnas-agent check` there says what it could use"
+        )
+    if wanted.energy is None:
+        return measurement.fidelity is Fidelity.FULL and not wanted.comparing and bool(device.meters)
+    return wanted.energy
 
 
 def read_model_file(file: Path) -> bytes:
     """Return a model's content; OptionsError when it is none, so that nothing broken is shipped."""
+    from hilnas.export import ModelFileError, inspect_model
+
     try:
         content = file.read_bytes()
     except FileNotFoundError:
         raise OptionsError(f"there is no file {file}") from None
     except IsADirectoryError:
         raise OptionsError(f"{file} is a folder: name the .tflite file in it") from None
-    if content[4:8] != b"TFL3":
-        raise OptionsError(f"{file} is no .tflite model: the identifier TFL3 is missing at byte 4")
+    except OSError as error:
+        raise OptionsError(f"{file} cannot be read: {error.strerror}") from error
+    try:
+        inspect_model(content)
+    except ModelFileError as error:
+        raise OptionsError(f"{file} is no model that a device could run: {error}") from error
     return content
 
 
-def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
+def read_examples(file: Path) -> Examples:
+    """Return what an .npz holds; OptionsError when it is none."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            inputs = archive["x"]
+            labels = archive.get("y")
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise OptionsError(
+            f"{file} is no archive of examples ({error}): save one with numpy.savez(file, x=inputs, y=labels)"
+        ) from error
+    if labels is not None and labels.shape != (len(inputs),):
+        raise OptionsError(f"{file}: y is {list(labels.shape)}, but x has {len(inputs)} examples")
+    return Examples(inputs, labels)
+
+
+def agreement_words(found: Agreement) -> str:
+    """Say how a device agrees with the host."""
+    accuracy = ""
+    if found.device_accuracy is not None and found.host_accuracy is not None:
+        accuracy = f"; accuracy {found.device_accuracy:.2%} there, {found.host_accuracy:.2%} on the host"
+    return (
+        f"{found.examples} examples on {found.device}: {found.identical:.2%} equal the host's to the last bit, "
+        f"{found.same_class:.2%} have the same class, outputs differ by at most {found.largest_step:.0f} steps"
+        f"{accuracy}"
+    )
+
+
+def as_data(measurement: Measurement, options: MeasurementOptions) -> dict[str, Any]:
     """Return a measurement as `--json` prints it."""
     latency, graph = measurement.latency, measurement.graph
     return {
@@ -77,7 +152,7 @@ def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
         "device": measurement.device,
         "device_class": measurement.device_class,
         "runtime": measurement.runtime,
-        "threads": threads,
+        "threads": options.threads,
         "fidelity": measurement.fidelity,
         "protocol_hash": measurement.protocol_hash,
         "latency_ms": {
@@ -104,8 +179,9 @@ def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
         "graph": {"nodes": graph.nodes, "delegated": graph.delegated_nodes, "partitions": graph.partitions}
         if graph
         else None,
-        "energy_mj": measurement.energy_mj,
-        "energy_reason": measurement.energy_reason if measurement.energy_mj is None else "",
+        "energy_mj": measurement.energy.net_mj,
+        "energy": dump(measurement.energy),
+        "carbon_g_per_million": carbon_of(measurement.energy, options.energy.grid_g_per_kwh),
         "verdict": measurement.verdict.value,
         "message": measurement.message,
         "evidence": [
@@ -124,7 +200,9 @@ def _ratio_data(compared: Comparison) -> Mapping[str, Any]:
     }
 
 
-def _print(console: Console, files: Sequence[Path], found: Sequence[Measurement | None]) -> None:
+def _print(
+    console: Console, files: Sequence[Path], found: Sequence[Measurement | None], grid: float | None
+) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("model", overflow="fold", min_width=8)
     for column in ("latency\nms", "95 %\ninterval", "p95\nms", "peak\nKiB", "energy\nmJ"):
@@ -140,7 +218,7 @@ def _print(console: Console, files: Sequence[Path], found: Sequence[Measurement 
         )
     for file, one in zip(files, found, strict=True):
         if one is not None:
-            _explain(console, file, one)
+            _explain(console, file, one, grid)
 
 
 def _cells(one: Measurement) -> list[str]:
@@ -153,11 +231,11 @@ def _cells(one: Measurement) -> list[str]:
             f"{latency.p95_ms:.4g}",
         ]
     memory = str(one.peak_memory_kib) if one.peak_memory_kib is not None else "–"
-    energy = f"{one.energy_mj:.3g}" if one.energy_mj is not None else "–"
+    energy = f"{one.energy.net_mj:.3g}" if one.energy.net_mj is not None else "–"
     return [*figures, memory, energy, one.verdict.value]
 
 
-def _explain(console: Console, file: Path, one: Measurement) -> None:
+def _explain(console: Console, file: Path, one: Measurement, grid: float | None) -> None:
     """Say why a verdict is what it is, what could not be vouched for, and what the device was like."""
     if one.verdict not in FIGURE_VERDICTS:
         console.print(f"{file.name}: {one.verdict}: {one.message}")
@@ -171,10 +249,22 @@ def _explain(console: Console, file: Path, one: Measurement) -> None:
         facts.append(f"load {latency.load_ms:.3g} ms, first inference {latency.first_ms:.3g} ms")
     if one.arena_kib is not None:
         facts.append(f"arena {one.arena_kib} KiB")
-    if one.energy_mj is None:
-        facts.append(f"no energy: {one.energy_reason}")
+    facts.append(energy_words(one.energy))
+    carbon = carbon_of(one.energy, grid)
+    if carbon is not None:
+        facts.append(f"{carbon:.3g} g CO2e a million inferences")
     facts += [f"{name.replace('_', ' ')} {_value(value)}" for name, value in one.conditions.items()]
     console.print(f"{file.name}: {', '.join(filter(None, facts))}", style="dim")
+
+
+def energy_words(energy: Energy) -> str:
+    """Say what a meter told, or why there is no figure."""
+    if energy.net_mj is None:
+        return f"no energy: {energy.message}"
+    return (
+        f"energy {energy.net_mj:.3g} mJ [{energy.low_mj:.3g}, {energy.high_mj:.3g}] beyond idle, "
+        f"{energy.gross_mj:.3g} mJ with it, {energy.verdict}, {energy.boundary} by {energy.meter}"
+    )
 
 
 def delegation(one: Measurement) -> str:
@@ -227,9 +317,10 @@ class _Sessions:
         """Tell where a device is waited for."""
         self._describe(f"waiting for a device at {address}")
 
-    def measuring(self, place: Bench) -> None:
+    def measuring(self, place: Bench, energy: bool) -> None:
         """Tell the device."""
-        self._describe(f"measuring on {place.device.name}")
+        then = ", then energy for a minute or two each" if energy else ""
+        self._describe(f"measuring on {place.device.name}{then}")
 
     def taken(self, session: Measurement) -> None:
         """Count a session."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hilnas.daemon.agents import Devices, connected_devices
+from hilnas.energy import SearchEnergy
 from hilnas.executors import Executor
 from hilnas.farm import Farm
 from hilnas.measuring import Measurer
@@ -20,10 +21,11 @@ from hilnas.recipe import Recipe, check_recipe
 from hilnas.report.results import write_results
 from hilnas.search.context import SearchContext
 from hilnas.search.earlier import read_earlier
+from hilnas.search.errors import SearchError
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.on_device import DeviceAccuracy
-from hilnas.search.setup import SearchError, Setup, make_setup, make_space, make_task, task_facts
+from hilnas.search.setup import Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.codec import dump
@@ -104,6 +106,7 @@ async def run_search(
                 record.append(
                     search.id, EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]}
                 )
+            host_energy = stack.enter_context(SearchEnergy())
             measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
                 accuracy = DeviceAccuracy(setup, measurer, models, example_files(folder))
@@ -119,7 +122,13 @@ async def run_search(
                 await devices.unless_agent_fails(winners.run())
                 record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
             finally:
-                record.append(search.id, EventKind.SESSION_ENDED, key=session)
+                host_energy.close()
+                record.append(
+                    search.id,
+                    EventKind.SESSION_ENDED,
+                    key=session,
+                    payload={"host_energy": host_energy.told()},
+                )
                 run.phase = "writing results"
                 results = write_results(record, search, folder)
         return results

@@ -20,6 +20,16 @@ class DeviceState(StrEnum):
 
 
 @dataclass(frozen=True)
+class MeterFacts:
+    """An energy meter of a device."""
+
+    name: str
+    boundary: str
+    """What it sees: "wall", "board", "soc" or "rails"."""
+    coarse: bool = False
+
+
+@dataclass(frozen=True)
 class DeviceFacts:
     """What a device said of itself in Hello."""
 
@@ -36,7 +46,8 @@ class DeviceFacts:
     agent_version: str
     runtimes: tuple[str, ...]
     """Name and version of each, the preferred one first."""
-    meters: tuple[str, ...]
+    meters: tuple[MeterFacts, ...]
+    """The device's first choice first."""
 
     @classmethod
     def from_hello(cls, hello: agent_pb2.Hello) -> "DeviceFacts":
@@ -55,18 +66,23 @@ class DeviceFacts:
             python=device.python,
             agent_version=hello.agent_version,
             runtimes=tuple(f"{runtime.name} {runtime.version}" for runtime in device.runtimes),
-            meters=tuple(meter.name for meter in device.meters),
+            meters=tuple(MeterFacts(m.name, m.boundary, m.coarse) for m in device.meters),
         )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "DeviceFacts":
         """Read what `to_json` wrote."""
-        return cls(**{**data, "runtimes": tuple(data["runtimes"]), "meters": tuple(data["meters"])})
+        meters = tuple(MeterFacts(**meter) for meter in data["meters"])
+        return cls(**{**data, "runtimes": tuple(data["runtimes"]), "meters": meters})
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        data = dict(self.__dict__)
-        return {**data, "runtimes": list(self.runtimes), "meters": list(self.meters)}
+        meters = [dict(meter.__dict__) for meter in self.meters]
+        return {**self.__dict__, "runtimes": list(self.runtimes), "meters": meters}
+
+    def meter(self, name: str = "") -> MeterFacts | None:
+        """Return the meter of that name, the first one when it is empty; None where there is none."""
+        return next((meter for meter in self.meters if name in ("", meter.name)), None)
 
 
 @dataclass

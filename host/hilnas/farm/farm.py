@@ -8,11 +8,19 @@ from pathlib import Path
 
 from hilnas.errors import HilnasError
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
-from hilnas.farm.jobs import MAX_ATTEMPTS, Ask, Fences, Job
+from hilnas.farm.jobs import MAX_ATTEMPTS, Answer, Ask, Fences, Job
 from hilnas.farm.scheduler import Free, Waiting, assign
-from hilnas.farm.wire import device_outputs, measure_job, measurement
+from hilnas.farm.wire import answer, measure_job
 from hilnas.store import ModelFiles
-from hilnas.trial import DEVICE_FAULTS, DeviceOutputs, Measurement, Verdict
+from hilnas.trial import (
+    DEVICE_FAULTS,
+    DeviceEnergy,
+    DeviceOutputs,
+    Energy,
+    EnergyVerdict,
+    Measurement,
+    Verdict,
+)
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
 OFFLINE_AFTER_S = 30.0
@@ -120,7 +128,13 @@ class Farm:
         assert isinstance(found, DeviceOutputs)
         return found
 
-    async def _ask(self, ask: Ask) -> Measurement | DeviceOutputs:
+    async def measure_energy(self, ask: Ask) -> DeviceEnergy:
+        """Return what an energy pass of a stored model on a device came to; faults as in `measure`."""
+        found = await self._ask(ask)
+        assert isinstance(found, DeviceEnergy)
+        return found
+
+    async def _ask(self, ask: Ask) -> Answer:
         job = self.jobs.get(ask.job_id)
         if job is None:
             sizes = [
@@ -195,11 +209,7 @@ class Farm:
         if (result.model_sha256, result.protocol_hash) != (job.ask.model_sha256, job.ask.protocol.hash):
             self._fault(job, f"{name} answered for another model or protocol")
             return
-        value: Measurement | DeviceOutputs
-        if job.ask.examples:
-            value = device_outputs(result, job.ask, name)
-        else:
-            value = measurement(result, job.ask, name, job.rules_known)
+        value = answer(result, job.ask, device.facts, job.rules_known)
         if value.verdict in DEVICE_FAULTS:
             self._fault(job, f"{name}: {value.message}", value)
         elif value.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY) and not job.crashed:
@@ -210,13 +220,13 @@ class Farm:
         else:
             self._finish(job, value)
 
-    def _finish(self, job: Job, value: Measurement | DeviceOutputs) -> None:
+    def _finish(self, job: Job, value: Answer) -> None:
         del self.jobs[job.id]
         if not job.done.done():
             job.done.set_result(value)
         self._schedule()
 
-    def _fault(self, job: Job, reason: str, value: Measurement | DeviceOutputs | None = None) -> None:
+    def _fault(self, job: Job, reason: str, value: Answer | None = None) -> None:
         """Free the job's device and try elsewhere, or give up."""
         device = self.devices.get(job.device)
         if device is not None and device.job_id == job.id:
@@ -261,7 +271,7 @@ class Farm:
         message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size, job.examples_size)
         device.session.send(agent_pb2.ConnectResponse(measure_job=message))
         options = job.ask.options
-        limit = options.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
+        limit = job.ask.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
         self._later(limit, job, job.fence, f"{job.device} gave no answer within {limit:.0f} s")
 
     def _later(self, delay_s: float, job: Job, fence: int, reason: str, unless_back: bool = False) -> None:
@@ -308,13 +318,15 @@ class Farm:
                 self._fault(job, f"no {_wanted(job.waiting)} for {self.wait_s:.0f} s")
 
 
-def _given_up(job: Job, device: str) -> Measurement | DeviceOutputs:
+def _given_up(job: Job, device: str) -> Answer:
     ask, why = job.ask, "; ".join(job.faults)
     if ask.examples:
         return DeviceOutputs(
             device, ask.device_class, ask.model_sha256, ask.examples, ask.options.runtime_asked,
             Verdict.DEVICE_FAULT, why, attempt=job.attempt,
         )  # fmt: skip
+    if ask.energy:
+        return DeviceEnergy(device, Verdict.DEVICE_FAULT, Energy(EnergyVerdict.UNAVAILABLE, why), (), why)
     return Measurement(
         device=device,
         device_class=ask.device_class,

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 from hilnas.farm.protocol import Fidelity, MeasurementOptions, Protocol
 from hilnas.farm.scheduler import Waiting
-from hilnas.trial import DeviceOutputs, Measurement
+from hilnas.trial import DeviceEnergy, DeviceOutputs, Measurement
+
+Answer = Measurement | DeviceOutputs | DeviceEnergy
+"""What a job comes to, by what was asked."""
 
 MAX_ATTEMPTS = 3
 """A job is tried this often; only faults of a device or its link are tried again."""
@@ -30,11 +33,18 @@ class Ask:
     """Goes before all that waits."""
     examples: str = ""
     """Digest of examples to run, instead of timing the model."""
+    energy: bool = False
+    """Measure energy, instead of timing the model."""
 
     @property
     def protocol(self) -> Protocol:
         """Return the protocol to follow."""
-        return self.options.protocol(self.fidelity)
+        return self.options.protocol(self.fidelity, self.energy)
+
+    @property
+    def deadline_s(self) -> float:
+        """Execution time of the worker, at most."""
+        return self.options.deadline_s + (self.options.energy.longest_pass_s if self.energy else 0.0)
 
     @property
     def job_id(self) -> str:
@@ -57,7 +67,7 @@ class Job:
     id: str
     ask: Ask
     size: int
-    done: "asyncio.Future[Measurement | DeviceOutputs]"
+    done: "asyncio.Future[Answer]"
     examples_size: int = 0
     attempt: int = 0
     fence: int = 0

@@ -139,6 +139,44 @@ class AccuracyOptions(Options):
     """Validation examples that are shipped, once for each input size."""
 
 
+class EnergyOptions(Options):
+    """`[measurement.energy]`: a pass of its own, idle, busy and idle again, several times over."""
+
+    when: Literal["objective", "winners", "always"] = "objective"
+    """Whose energy is measured: candidates' and winners' where energy is an objective; winners' as well where
+    their devices have a meter; or everything's."""
+    meter: str = ""
+    """Name of the meter, as `hilnas-agent check` lists it; the device's first when left out."""
+    idle_s: float = Field(5.0, ge=0.1, le=600)
+    """Idle time before and after each busy stretch."""
+    busy_s: float = Field(10.0, ge=0.1, le=3600)
+    """Length of a busy stretch, at least."""
+    coarse_busy_s: float = Field(60.0, ge=0.1, le=3600)
+    """The same for a coarse meter: a battery's gauge."""
+    min_readings: int = Field(20, ge=2, le=1_000_000)
+    """Readings of the meter in a busy stretch, at least: it grows for a slow meter."""
+    min_runs: int = Field(100, ge=1, le=1_000_000)
+    """Inferences in a busy stretch, at least."""
+    repeats: int = Field(5, ge=1, le=100)
+    """Repeats of a full measurement; the figure is their median."""
+    screen_repeats: int = Field(3, ge=1, le=100)
+    """Repeats when candidates are screened."""
+    max_idle_change: float = Field(0.05, gt=0)
+    """Difference of the two idle powers around a busy stretch, over their mean, beyond which it is left out."""
+    max_spread: float = Field(0.10, gt=0)
+    """Spread of the repeats over their median, beyond which a figure is UNSTABLE."""
+    min_snr: float = Field(3.0, gt=0)
+    """Power beyond idle over the meter's noise, below which there is no figure."""
+    grid_g_per_kwh: float | None = Field(None, ge=0, le=5000)
+    """Carbon intensity of the electricity, in g CO2e a kWh: with it reports tell carbon. No default is true."""
+
+    @property
+    def longest_pass_s(self) -> float:
+        """Time that a pass may take on the coarsest meter, with room for a slow one's readings."""
+        stretch = 2 * self.idle_s + 3 * max(self.busy_s, self.coarse_busy_s)
+        return max(self.repeats, self.screen_repeats) * stretch
+
+
 @dataclass(frozen=True)
 class Protocol:
     """One protocol, whole: what shapes a figure, apart from model, device and runtime."""
@@ -148,11 +186,21 @@ class Protocol:
     rules: RulesOptions
     preflight: PreflightOptions
     threads: int
+    energy: EnergyOptions | None = None
+    """None where energy is not measured."""
+
+    @property
+    def energy_repeats(self) -> int:
+        """Repeats of the energy pass."""
+        if self.energy is None:
+            return 0
+        screening = self.fidelity is Fidelity.SCREEN
+        return self.energy.screen_repeats if screening else self.energy.repeats
 
     @property
     def hash(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of all settings: stable over processes and versions."""
-        shaping = {
+        shaping: dict[str, object] = {
             "version": VERSION,
             "confidence": CONFIDENCE,
             "threads": self.threads,
@@ -160,6 +208,9 @@ class Protocol:
             "rules": self.rules.model_dump(),
             "preflight": self.preflight.model_dump(),
         }
+        if self.energy is not None:
+            apart = {"when", "grid_g_per_kwh", "repeats", "screen_repeats"}
+            shaping["energy"] = {**self.energy.model_dump(exclude=apart), "repeats": self.energy_repeats}
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -180,16 +231,19 @@ class MeasurementOptions(Options):
     preflight: PreflightOptions = PreflightOptions()
     canary: CanaryOptions = CanaryOptions()
     accuracy: AccuracyOptions = AccuracyOptions()
+    energy: EnergyOptions = EnergyOptions()
     deadline_s: float = Field(60, gt=0, le=86_400)
     """Execution time of a worker, at most; a model of t seconds needs at least ten times t, and a warm-up."""
     address_space_mib: int = Field(0, ge=0, le=2**24)
     """Address space of a worker, at most; 0 leaves it to the agent."""
 
-    def protocol(self, fidelity: Fidelity | None = None) -> Protocol:
-        """Return the protocol of a fidelity, the candidates' when left out."""
+    def protocol(self, fidelity: Fidelity | None = None, energy: bool = False) -> Protocol:
+        """Return the protocol of a fidelity, the candidates' when left out; with energy, or without."""
         chosen = fidelity or self.fidelity
         sampling = self.screen if chosen is Fidelity.SCREEN else self.full
-        return Protocol(chosen, sampling, self.rules, self.preflight, self.threads)
+        return Protocol(
+            chosen, sampling, self.rules, self.preflight, self.threads, self.energy if energy else None
+        )
 
     @property
     def runtime_asked(self) -> str:

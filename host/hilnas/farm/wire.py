@@ -1,12 +1,19 @@
 """Between the values that travel and the messages of the wire."""
 
 import math
+from dataclasses import replace
 
-from hilnas.farm.jobs import Ask
+from hilnas.farm.devices import DeviceFacts
+from hilnas.farm.energy import energy_protocol, energy_value
+from hilnas.farm.jobs import Answer, Ask
 from hilnas.farm.protocol import CONFIDENCE
 from hilnas.trial import (
     FIGURE_VERDICTS,
+    NO_METER,
+    DeviceEnergy,
     DeviceOutputs,
+    Energy,
+    EnergyVerdict,
     Evidence,
     GraphFacts,
     Latency,
@@ -59,14 +66,42 @@ def measure_job(
         ),
         protocol_hash=protocol.hash,
         limits=measurement_pb2.WorkerLimits(
-            deadline_ms=round(options.deadline_s * 1000), address_space_mib=options.address_space_mib
+            deadline_ms=round(ask.deadline_s * 1000), address_space_mib=options.address_space_mib
         ),
         input_seed=int(ask.model_sha256[:8], 16),
+        energy=energy_protocol(ask),
         evaluation=measurement_pb2.Evaluation(
             examples=measurement_pb2.Artifact(sha256=ask.examples, size_bytes=examples_size)
         )
         if ask.examples
         else None,
+    )
+
+
+def answer(result: measurement_pb2.MeasureResult, ask: Ask, device: DeviceFacts, rules_known: bool) -> Answer:
+    """Return the value of a result, by what was asked."""
+    if ask.examples:
+        return device_outputs(result, ask, device.name)
+    if ask.energy:
+        return device_energy(result, device.name)
+    value = measurement(result, ask, device.name, rules_known)
+    return value if device.meters else replace(value, energy=NO_METER)
+
+
+def device_energy(result: measurement_pb2.MeasureResult, device: str) -> DeviceEnergy:
+    """Return what an energy pass came to. A verdict without an answer where it needs one is a DEVICE_FAULT."""
+    verdict, message = _VERDICTS.get(result.verdict, Verdict.DEVICE_FAULT), result.message
+    ran = verdict in FIGURE_VERDICTS
+    if ran and not result.HasField("energy"):
+        ran, verdict = False, Verdict.DEVICE_FAULT
+        message = "the agent measured no energy: is it older than this host? Upgrade it"
+    return DeviceEnergy(
+        device=device,
+        verdict=verdict,
+        energy=energy_value(result.energy) if ran else Energy(EnergyVerdict.UNAVAILABLE, message),
+        evidence=tuple(_evidence(each) for each in result.evidence),
+        message=message,
+        device_ms=result.total_ms if math.isfinite(result.total_ms) else 0.0,
     )
 
 

@@ -45,8 +45,9 @@ class Measurer:
         fidelity: Fidelity | None = None,
         device: str = "",
         taken: Taken = lambda session: None,
+        energy: bool = False,
     ) -> Measurement:
-        """Return the measurement of a model on a class of device, or on the one named.
+        """Return the measurement of a model on a class of device, or on the one named; with energy if asked.
 
         Where the canary then shows that the device has changed, it is taken again. TRUSTED, or UNSTABLE after all attempts; any other verdict is that of the session that had it.
         `taken` is told of each session.
@@ -59,7 +60,31 @@ class Measurer:
             if reading is not None and reading.state == "drifting":
                 found = await self._sessions(model_sha256, device_class, fidelity, device, taken)
             found = replace(found, canary_factor=self.canaries.factor(found.device))
+        if energy and found.verdict in FIGURE_VERDICTS:
+            return await self._with_energy(found, fidelity)
         return found
+
+    async def _with_energy(self, found: Measurement, fidelity: Fidelity) -> Measurement:
+        """Have the device that was measured measure energy as well, in a pass of its own.
+
+        A pass that fails leaves the other figures as they are, and says why there is no energy.
+        """
+        ask = Ask(
+            found.model_sha256,
+            found.device_class,
+            self.options,
+            fidelity,
+            device=found.device,
+            energy=True,
+        )
+        passed = await self.farm.measure_energy(ask)
+        return replace(
+            found,
+            energy=passed.energy,
+            evidence=(*found.evidence, *passed.evidence),
+            protocol_hash=ask.protocol.hash,
+            device_ms=found.device_ms + passed.device_ms,
+        )
 
     async def _read_canary(self, found: Measurement) -> CanaryReading | None:
         """Have the device of a measurement read its canary if that is due; None when it is not.

@@ -1,5 +1,6 @@
 """The search: the life of a trial, the loop, resume by replay."""
 
-from hilnas.search.setup import SearchError, Setup
+from hilnas.search.errors import SearchError
+from hilnas.search.setup import Setup
 
 __all__ = ["SearchError", "Setup"]

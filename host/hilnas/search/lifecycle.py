@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from hilnas.executors import WorkerDiedError
 from hilnas.export.errors import ExportError
-from hilnas.objectives import broken_limit, figure_of, has_limits_before_training, score
+from hilnas.objectives import Quantity, broken_limit, figure_of, has_limits_before_training, score
 from hilnas.search.context import SearchContext
 from hilnas.search.work import estimate_architecture, export_provisional
 from hilnas.spaces import SpaceError
@@ -101,6 +101,8 @@ class Lifecycle:
         )
         if measurement.verdict in DEVICE_FAULTS:
             raise _Failed(f"{measurement.verdict} on {measurement.device}: {measurement.message}")
+        if measurement.verdict not in MODEL_FAULTS and (why := self._context.meter_problem(measurement)):
+            raise _Failed(f"{measurement.device} measured no energy: {why}")
         self._judge(number, measurement)
 
     def _judge(self, number: int, measurement: Measurement) -> None:
@@ -109,6 +111,9 @@ class Lifecycle:
         for objective in self._setup.objectives:
             asked = objective.device_class == measurement.device_class
             if asked and figure_of(objective, self._trials[number]) is None:
+                if objective.quantity is Quantity.ENERGY:
+                    energy = measurement.energy
+                    raise _Failed(f"energy on {measurement.device}: {energy.verdict}: {energy.message}")
                 raise _Failed(
                     f"{measurement.device} told no {objective.quantity.replace('_', ' ')}: "
                     "its kernel or its agent cannot; take the objective out, or the device"

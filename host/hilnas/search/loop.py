@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from hilnas.search.context import SearchContext
+from hilnas.search.errors import SearchError
 from hilnas.search.lifecycle import Lifecycle
 from hilnas.search.replay import pending, replay
 from hilnas.search.schedule import MIN_OVERDUE_S, Window, overdue_after_s
-from hilnas.search.setup import SearchError
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.trial import TrialStatus

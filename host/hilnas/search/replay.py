@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from hilnas.search.errors import SearchError
 from hilnas.search.history import History
 from hilnas.search.schedule import Window
-from hilnas.search.setup import SearchError
 from hilnas.strategies import Strategy
 from hilnas.trial import Trial
 

@@ -1,16 +1,17 @@
 """What a recipe comes to: the task, space, strategy, estimator and objectives, checked against devices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hilnas.errors import HilnasError
 from hilnas.estimators import Estimator
 from hilnas.farm.devices import DeviceFacts
 from hilnas.objectives import MEASURED, Objective, Quantity
 from hilnas.options import OptionsError, nearest
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe
+from hilnas.search.errors import SearchError
+from hilnas.search.meters import energy_boundaries, unmetered
 from hilnas.spaces import Space
 from hilnas.strategies import Problem, Strategy
 from hilnas.tasks import SplitName, Task
@@ -18,10 +19,6 @@ from hilnas.tasks.resize import RESIZE
 from hilnas.trial import Trial
 
 _SPLITS: Final[tuple[SplitName, ...]] = ("train", "validation", "test")
-
-
-class SearchError(HilnasError, RuntimeError):
-    """A search cannot start or go on; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,23 @@ class Setup:
     """With the device classes filled in."""
     device_classes: tuple[str, ...]
     """Classes on which each candidate is measured."""
+    boundaries: Mapping[str, str]
+    """What the energy meters of a class see, for the classes whose energy can be measured."""
 
     @property
     def seed(self) -> int:
         """The search's seed."""
         return self.recipe.search.seed
+
+    def has_energy_objective(self, device_class: str) -> bool:
+        """Is energy on this class among the objectives?"""
+        return any(o.quantity is Quantity.ENERGY and o.device_class == device_class for o in self.objectives)
+
+    def wants_energy(self, device_class: str, winner: bool) -> bool:
+        """Is the energy of candidates, or of winners, to be measured on this class?"""
+        when = self.recipe.measurement.energy.when
+        also = when == "always" or (when == "winners" and winner)
+        return self.has_energy_objective(device_class) or (also and device_class in self.boundaries)
 
     def new_strategy(self, earlier: tuple[Trial, ...] = ()) -> Strategy:
         """Return the strategy as it was before the first proposal, with trials of `earlier` searches."""
@@ -96,6 +105,7 @@ def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Se
         estimator=find(Axis.ESTIMATOR, recipe.estimator.name)(recipe.options(Axis.ESTIMATOR)),
         objectives=objectives,
         device_classes=tuple(dict.fromkeys(asked)),
+        boundaries=energy_boundaries(recipe.measurement.energy, devices),
     )
 
 
@@ -113,10 +123,10 @@ def _check_runtime(runtime: str, objectives: Sequence[Objective], devices: Seque
 
 def resolve_objectives(recipe: Recipe, devices: Sequence[DeviceFacts]) -> tuple[Objective, ...]:
     """Return the objectives with their device classes; SearchError when one cannot be measured."""
-    return tuple(_resolve(objective, devices) for objective in recipe.objective)
+    return tuple(_resolve(objective, recipe, devices) for objective in recipe.objective)
 
 
-def _resolve(objective: Objective, devices: Sequence[DeviceFacts]) -> Objective:
+def _resolve(objective: Objective, recipe: Recipe, devices: Sequence[DeviceFacts]) -> Objective:
     """Fill in the class of an objective that is measured, and see that it can be."""
     if objective.quantity not in MEASURED:
         return objective
@@ -134,13 +144,7 @@ def _resolve(objective: Objective, devices: Sequence[DeviceFacts]) -> Objective:
             f'objective "{objective.label}": no device of class "{wanted}" is connected; {nearest(wanted, classes)}'
         )
     if objective.quantity is Quantity.ENERGY:
-        unable = [d.name for d in devices if d.device_class == wanted and not d.meters]
-        if unable:
-            raise SearchError(
-                f'objective "energy" cannot be measured: {", ".join(unable)} of class "{wanted}" has no energy '
-                "meter. Take the objective out, or give the device a meter"
-            )
-        raise SearchError(
-            'objective "energy" cannot be measured: this version of hilnas reads no meters. Take the objective out'
-        )
+        options = recipe.measurement.energy
+        if wanted not in energy_boundaries(options, devices):
+            raise SearchError(f'objective "energy" cannot be measured: {unmetered(options, wanted, devices)}')
     return objective.model_copy(update={"device_class": wanted})

@@ -5,8 +5,8 @@ import asyncio
 from hilnas.executors import WorkerDiedError
 from hilnas.export.errors import ExportError
 from hilnas.search.context import SearchContext
+from hilnas.search.errors import SearchError
 from hilnas.search.history import Winner
-from hilnas.search.setup import SearchError
 from hilnas.search.work import train_winner
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
@@ -107,7 +107,11 @@ class Winners:
             key=f"{device_class} {self._session}",
         )
         if measurement.verdict not in FIGURE_VERDICTS:
+            why = f"{measurement.verdict} on {measurement.device or device_class}: {measurement.message}"
+        else:
+            why = self._context.meter_problem(measurement)
+        if why:
             raise SearchError(
-                f"the retrained winner, trial {winner.trial}, could not be measured: {measurement.verdict} on "
-                f"{measurement.device or device_class}: {measurement.message}. Mend that and use --resume"
+                f"the retrained winner, trial {winner.trial}, could not be measured: {why}. "
+                "Mend that and use --resume"
             )

@@ -7,7 +7,7 @@ that walks `next_decision` meets live decisions alone, and the points can be cou
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,18 @@ class BlockSummary:
     details: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A piece of a net that stands alone: nets are chains of them, so their latencies nearly add up."""
+
+    key: str
+    """Names what is computed, on what shape: equal for equal pieces of any net of the space."""
+    input_shape: tuple[int, int, int]
+    """[C, H, W] of what goes in."""
+    build: "Callable[[], nn.Module]" = field(compare=False, repr=False)
+    """Returns a torch module with fresh weights: float32 [N, C, H, W] to what the next part takes."""
+
+
 class Space(ABC):
     """A set of architectures over tasks of one input shape.
 
@@ -73,6 +85,14 @@ class Space(ABC):
     @abstractmethod
     def describe(self, architecture: Architecture) -> list[BlockSummary]:
         """Return the blocks of an architecture in order, for people."""
+
+    def parts(self, architecture: Architecture) -> list[Part]:
+        """Return the pieces of an architecture in order. SpaceError for a space that does not tell."""
+        raise SpaceError(f"the space {self.name} does not tell what its nets are chained of (Space.parts)")
+
+    def every_part(self) -> Iterator[Part]:
+        """Yield every piece that nets of this space can have, each once. SpaceError as in `parts`."""
+        raise SpaceError(f"the space {self.name} does not list the pieces of its nets (Space.every_part)")
 
     @property
     @abstractmethod

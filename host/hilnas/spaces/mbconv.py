@@ -1,12 +1,13 @@
 """`mbconv`: inverted bottlenecks as in MobileNetV2 (Sandler et al. 2018) and V3 (Howard et al. 2019)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from hilnas.options import Options
-from hilnas.spaces.base import BlockSummary, Decision, Space, SpaceError
+from hilnas.spaces.base import BlockSummary, Decision, Part, Space, SpaceError
+from hilnas.spaces.mbconv_parts import Choices, StageChoices, every_part, parts_of
 from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
 from hilnas.trial import Architecture, Choice
 
@@ -147,6 +148,34 @@ class MBConv(Space):
             blocks=tuple(blocks),
             head_width=self.options.head_width,
             dropout=self.options.dropout,
+        )
+
+    def parts(self, architecture: Architecture) -> list[Part]:
+        """Return stem, blocks, head and classifier, each alone."""
+        return parts_of(self.plan(architecture))
+
+    def every_part(self) -> Iterator[Part]:
+        """Yield every stem, block, head and classifier that there can be."""
+        options = self.options
+        stages = [
+            StageChoices(
+                widths,
+                max(depths),
+                stride,
+                options.kernels,
+                options.expansions,
+                options.squeeze_excite,
+                options.activations,
+            )
+            for widths, depths, stride in zip(
+                options.stage_widths, options.stage_depths, options.stage_strides, strict=True
+            )
+        ]
+        inputs = [_scaled(self.shape, scale) for scale in options.resolutions]
+        return every_part(
+            Choices(
+                inputs, options.stem_widths, options.stem_strides, stages, options.head_width, self.classes
+            )
         )
 
     def features(self, architecture: Architecture) -> Mapping[str, float]:

@@ -82,6 +82,26 @@ class SqueezeExcite(nn.Module):
         return features * gates
 
 
+def stem(shape: tuple[int, int, int], width: int, stride: int, activation: str) -> nn.Module:
+    """Return the first convolution alone, for inputs of a shape [C, H, W]."""
+    return _conv(shape[0], width, 3, stride, activation, shape[1:])[0]
+
+
+def block(shape: tuple[int, int, int], plan: BlockPlan) -> nn.Module:
+    """Return an inverted bottleneck alone."""
+    return InvertedBottleneck(shape[0], plan, shape[1:])
+
+
+def head(shape: tuple[int, int, int], width: int, activation: str) -> nn.Module:
+    """Return the last convolution alone."""
+    return _conv(shape[0], width, 1, 1, activation, shape[1:])[0]
+
+
+def classifier(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Return pooling and the linear layer."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(shape[0], classes))
+
+
 def _conv(
     channels: int,
     width: int,

@@ -43,8 +43,8 @@ class NetPlan:
     def costs(self) -> tuple[int, int]:
         """Return multiply-accumulate operations of one inference, and parameters, batch-norm folded in."""
         channels, height, width = self.input
-        pixels = _strided(height, self.stem_stride) * _strided(width, self.stem_stride)
-        height, width = _strided(height, self.stem_stride), _strided(width, self.stem_stride)
+        pixels = strided(height, self.stem_stride) * strided(width, self.stem_stride)
+        height, width = strided(height, self.stem_stride), strided(width, self.stem_stride)
         weights = 9 * channels * self.stem_width
         macs, parameters, channels = pixels * weights, weights + self.stem_width, self.stem_width
         for block in self.blocks:
@@ -52,7 +52,7 @@ class NetPlan:
             expand = channels * hidden if block.expansion != 1 else 0
             macs += height * width * expand
             parameters += expand + (hidden if expand else 0)
-            height, width = _strided(height, block.stride), _strided(width, block.stride)
+            height, width = strided(height, block.stride), strided(width, block.stride)
             depthwise, project = block.kernel**2 * hidden, hidden * block.width
             macs += height * width * (depthwise + project)
             parameters += depthwise + hidden + project + block.width
@@ -68,7 +68,7 @@ class NetPlan:
     def summary(self) -> list[BlockSummary]:
         """Return a row for each block, with its output [C, H, W]."""
         _, height, width = self.input
-        height, width = _strided(height, self.stem_stride), _strided(width, self.stem_stride)
+        height, width = strided(height, self.stem_stride), strided(width, self.stem_stride)
         stem = {"kernel": "3", "stride": str(self.stem_stride), "activation": self.first_activation}
         rows = [
             BlockSummary("input", "input", self.input, {}),
@@ -76,7 +76,7 @@ class NetPlan:
         ]
         channels = self.stem_width
         for block in self.blocks:
-            height, width = _strided(height, block.stride), _strided(width, block.stride)
+            height, width = strided(height, block.stride), strided(width, block.stride)
             details = {
                 "kernel": str(block.kernel),
                 "expansion": str(block.expansion),
@@ -98,5 +98,6 @@ def squeezed_channels(channels: int) -> int:
     return max(8, channels // 4)
 
 
-def _strided(size: int, stride: int) -> int:
+def strided(size: int, stride: int) -> int:
+    """Return the side of what a convolution with SAME padding makes of a side."""
     return -(-size // stride)

@@ -6,7 +6,18 @@ from statistics import NormalDist
 
 from hilnas.farm.protocol import CONFIDENCE
 from hilnas.objectives import STATIC, Figure, Objective, Quantity, broken_limit, score
-from hilnas.trial import Estimate, Latency, Measurement, ModelFacts, Trial, TrialStatus, Verdict
+from hilnas.trial import (
+    NOT_ASKED,
+    Energy,
+    EnergyVerdict,
+    Estimate,
+    Latency,
+    Measurement,
+    ModelFacts,
+    Trial,
+    TrialStatus,
+    Verdict,
+)
 
 _HALF_INTERVAL_SES = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
@@ -38,11 +49,18 @@ def _model(trial: Trial, objective: Objective, figure: Figure) -> ModelFacts:
 
 
 def _measurement(trial: Trial, objective: Objective, figure: Figure) -> Measurement:
-    latency, energy = None, None
+    latency, energy = None, NOT_ASKED
     if objective.quantity is Quantity.LATENCY:
         latency = _latency(figure)
     elif objective.quantity is Quantity.ENERGY:
-        energy = figure.value
+        half = figure.se * _HALF_INTERVAL_SES
+        energy = Energy(
+            EnergyVerdict.TRUSTED,
+            boundary="table",
+            net_mj=figure.value,
+            low_mj=figure.value - half,
+            high_mj=figure.value + half,
+        )
     else:
         raise ValueError(f"no outcome can be made for {objective.label}")
     return Measurement(
@@ -53,8 +71,7 @@ def _measurement(trial: Trial, objective: Objective, figure: Figure) -> Measurem
         runtime="table",
         verdict=Verdict.TRUSTED,
         latency=latency,
-        energy_mj=energy,
-        energy_reason="",
+        energy=energy,
     )
 
 

@@ -1,0 +1,1 @@
+"""Hub mode: each phone on adb as a device of its own, driven from this machine."""
