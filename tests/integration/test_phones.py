@@ -27,6 +27,7 @@ from hilnas_agent.phones.files import PhoneFiles
 from hilnas_agent.phones.mirror import Mirror
 from hilnas_agent.phones.python import Package
 from hilnas_agent.settings import Settings
+from hilnas_protos.v1 import energy_pb2
 from hilnas_protos.v1 import measurement_pb2 as wire
 from tests.integration import benchmark_program, lab_phone
 from tests.unit.agent import tiny_models
@@ -38,6 +39,18 @@ pytestmark = [
 ]
 pytest.importorskip("adbutils", reason="adbutils is not installed: pip install 'hilnas[hub]'")
 
+ENERGY = {
+    "idle_ms": 50,
+    "busy_ms": 50,
+    "coarse_busy_ms": 50,
+    "min_readings": 1,
+    "min_runs": 1,
+    "repeats": 2,
+    "max_idle_change": 1,
+    "max_spread": 1,
+    "min_snr": 1,
+    "confidence": 0.95,
+}
 COOL = wire.Preflight(max_above_idle_c=5, max_cooldown_ms=300, max_pressure=1)
 
 
@@ -193,6 +206,12 @@ def test_a_phone_measured_by_the_benchmark_binary_unplugged_and_plugged_in_again
         )
         assert host.started.get(timeout=30).job_id == "first"
 
+        energy = host.measure(tiny_models.good(), job_id="energy", energy=ENERGY)
+        assert energy.verdict == wire.VERDICT_TRUSTED, energy.message
+        assert energy.energy.verdict == energy_pb2.ENERGY_VERDICT_UNAVAILABLE
+        assert "--phone-python" in energy.energy.message
+        host.started.get(timeout=30)
+
         phone.heat(60)
         hot = host.measure(
             tiny_models.good(), job_id="hot", protocol=wire.MeasurementProtocol(preflight=COOL)
@@ -249,6 +268,9 @@ def test_an_unauthorized_phone_is_told_once_and_served_as_soon_as_it_is_authoriz
 
 def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_path):
     program, digest = benchmark_program.write(tmp_path)
+    phone.write("system/build.prop", "")
+    rails = "t=358356\nCH0(T=358356)[S1M_VDD_CPUCL2], 761330\n"
+    phone.write("sys/bus/iio/devices/iio:device0/energy_value", rails)
     arguments = (
         "--phone-python",
         sys.executable,
@@ -261,6 +283,7 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         hello = host.wait_stream().hello
         # The worker is preferred to the binary.
         assert [each.name for each in hello.device.runtimes][0::2] == ["ai-edge-litert", "adb-benchmark"]
+        assert [each.name for each in hello.device.meters] == ["android-odpm"]
         assert hello.device.python == "{}.{}.{}".format(*sys.version_info)
         result = host.measure(
             tiny_models.good(), job_id="first", protocol=wire.MeasurementProtocol(preflight=COOL)
@@ -281,6 +304,11 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         answered = host.measure(tiny_models.good(), job_id="examples", evaluation={"examples": examples})
         assert answered.verdict == wire.VERDICT_TRUSTED, answered.message
         assert (answered.outputs.count, list(answered.outputs.shape)) == (3, [16, 16, 8])
+
+        energy = host.measure(tiny_models.good(), job_id="energy", energy={**ENERGY, "meter": "wall-plug"})
+        assert energy.verdict == wire.VERDICT_TRUSTED, energy.message
+        assert energy.energy.verdict == energy_pb2.ENERGY_VERDICT_UNAVAILABLE
+        assert "android-odpm" in energy.energy.message
 
         cases = [
             (tiny_models.unsupported_custom_op(), {}, wire.VERDICT_UNSUPPORTED_OP),
