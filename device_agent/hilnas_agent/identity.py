@@ -116,7 +116,9 @@ def facts(
         "kernel": platform.release(),
         "python": platform.python_version(),
         "meters": [
-            {"name": m.name, "boundary": m.boundary, "rate_hz": m.rate_hz, "coarse": m.coarse} for m in found
+            {"name": m.name, "boundary": m.boundary, "rate_hz": m.rate_hz, "coarse": m.coarse}
+            for m in found
+            if not m.canary_only
         ],
     }
     return {

@@ -228,6 +228,7 @@ def test_arrows_run_one_way():
     """No floor imports one above it, and host and agent meet on the wire alone."""
     floors = [
         {
+            "energy",
             "errors",
             "trial",
             "options",

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from hilnas.energy import BoundaryError
 from hilnas.farm.devices import DeviceFacts, MeterFacts
 from hilnas.farm.energy import energy_protocol, energy_value
 from hilnas.farm.jobs import Ask
@@ -85,7 +86,7 @@ def _device(name, *meters, device_class="pi"):
 
 def test_boards_of_one_class_are_metered_at_one_boundary():
     boards = [_device("a", "ina219@board", "rapl@soc"), _device("b", "rapl@soc")]
-    with pytest.raises(SearchError, match=r"a: board, b: soc.*measurement\.energy\.meter"):
+    with pytest.raises(BoundaryError, match=r"a by board; b by soc.*measurement\.energy\.meter"):
         energy_boundaries(EnergyOptions(), boards)
     assert energy_boundaries(EnergyOptions(meter="rapl"), boards) == {"pi": "soc"}
     other = _device("c", "wall@wall", device_class="phone")

@@ -42,6 +42,12 @@ def measure(
             help="A pass of its own for energy, a minute or two; else in full where there is a meter.",
         ),
     ] = None,
+    meter: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A meter of this machine that is not found by itself, such as ppk2=/dev/ttyACM0; repeatable."
+        ),
+    ] = None,
     examples: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +72,7 @@ def measure(
     from hilnas.cli.measure import Wanted, measure_command
     from hilnas.recipe import measurement_options
 
-    farm = _farm(device, local, listen, wait_s, cpus)
+    farm = _farm(device, local, listen, wait_s, cpus, meter)
     asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack, "fidelity": fidelity}
     options = measurement_options(asked, set_ or [])
     wanted = Wanted(device or "", compare, energy, examples)
@@ -131,7 +137,14 @@ def profile(
     raise typer.Exit(profile_space_command(wanted, farm, options, json_))
 
 
-def _farm(device: str | None, local: bool, listen: str, wait_s: float, cpus: str | None) -> "FarmOptions":
+def _farm(
+    device: str | None,
+    local: bool,
+    listen: str,
+    wait_s: float,
+    cpus: str | None,
+    meters: list[str] | None = None,
+) -> "FarmOptions":
     """Return the farm on which a command measures."""
     from hilnas.cli.bench import whole_numbers
     from hilnas.options import OptionsError
@@ -139,11 +152,14 @@ def _farm(device: str | None, local: bool, listen: str, wait_s: float, cpus: str
 
     if local and device:
         raise OptionsError("--local and --device exclude each other")
+    if meters and device:
+        raise OptionsError("--meter is of this machine: give it to the hilnas-agent of the device instead")
     return farm_options(
         {
             "listen": listen,
             "local_agent": device is None,
             "wait_s": wait_s,
             "local_cpus": whole_numbers("--cpus", cpus, least=0) if cpus else [],
+            "local_meters": meters or [],
         }
     )

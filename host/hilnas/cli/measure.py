@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from hilnas.daemon.measure import Bench, Examples, bench
+from hilnas.energy import carbon_of
 from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.measuring import Comparison
 from hilnas.options import OptionsError
@@ -69,16 +70,18 @@ def measure_command(
         for place, one in enumerate(found):
             if one is not None:
                 told = {"agreement": dump(agreed[place])} if agreed else {}
-                print(json.dumps(as_data(one, measurement.threads) | told))
+                print(json.dumps(as_data(one, measurement) | told))
         if compared is not None and compared.ratio is not None:
             print(json.dumps(_ratio_data(compared)))
     else:
-        _print(console, files, found)
+        _print(console, files, found, measurement.energy.grid_g_per_kwh)
         for file, agreement in zip(files, agreed, strict=False):
             console.print(f"{file.name}: {agreement_words(agreement)}")
         if compared is not None:
             _print_ratio(console, files, compared)
-    return 0 if len(measured) == len(files) and all(m.verdict in FIGURE_VERDICTS for m in measured) else 1
+    whole = all(m.verdict in FIGURE_VERDICTS for m in measured)
+    missed = bool(wanted.energy) and any(m.energy.net_mj is None for m in measured)
+    return 0 if len(measured) == len(files) and whole and not missed else 1
 
 
 def _with_energy(wanted: Wanted, measurement: MeasurementOptions, place: Bench) -> bool:
@@ -141,7 +144,7 @@ def agreement_words(found: Agreement) -> str:
     )
 
 
-def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
+def as_data(measurement: Measurement, options: MeasurementOptions) -> dict[str, Any]:
     """Return a measurement as `--json` prints it."""
     latency, graph = measurement.latency, measurement.graph
     return {
@@ -149,7 +152,7 @@ def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
         "device": measurement.device,
         "device_class": measurement.device_class,
         "runtime": measurement.runtime,
-        "threads": threads,
+        "threads": options.threads,
         "fidelity": measurement.fidelity,
         "protocol_hash": measurement.protocol_hash,
         "latency_ms": {
@@ -178,6 +181,7 @@ def as_data(measurement: Measurement, threads: int) -> dict[str, Any]:
         else None,
         "energy_mj": measurement.energy.net_mj,
         "energy": dump(measurement.energy),
+        "carbon_g_per_million": carbon_of(measurement.energy, options.energy.grid_g_per_kwh),
         "verdict": measurement.verdict.value,
         "message": measurement.message,
         "evidence": [
@@ -196,7 +200,9 @@ def _ratio_data(compared: Comparison) -> Mapping[str, Any]:
     }
 
 
-def _print(console: Console, files: Sequence[Path], found: Sequence[Measurement | None]) -> None:
+def _print(
+    console: Console, files: Sequence[Path], found: Sequence[Measurement | None], grid: float | None
+) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("model", overflow="fold", min_width=8)
     for column in ("latency\nms", "95 %\ninterval", "p95\nms", "peak\nKiB", "energy\nmJ"):
@@ -212,7 +218,7 @@ def _print(console: Console, files: Sequence[Path], found: Sequence[Measurement 
         )
     for file, one in zip(files, found, strict=True):
         if one is not None:
-            _explain(console, file, one)
+            _explain(console, file, one, grid)
 
 
 def _cells(one: Measurement) -> list[str]:
@@ -229,7 +235,7 @@ def _cells(one: Measurement) -> list[str]:
     return [*figures, memory, energy, one.verdict.value]
 
 
-def _explain(console: Console, file: Path, one: Measurement) -> None:
+def _explain(console: Console, file: Path, one: Measurement, grid: float | None) -> None:
     """Say why a verdict is what it is, what could not be vouched for, and what the device was like."""
     if one.verdict not in FIGURE_VERDICTS:
         console.print(f"{file.name}: {one.verdict}: {one.message}")
@@ -244,6 +250,9 @@ def _explain(console: Console, file: Path, one: Measurement) -> None:
     if one.arena_kib is not None:
         facts.append(f"arena {one.arena_kib} KiB")
     facts.append(energy_words(one.energy))
+    carbon = carbon_of(one.energy, grid)
+    if carbon is not None:
+        facts.append(f"{carbon:.3g} g CO2e a million inferences")
     facts += [f"{name.replace('_', ' ')} {_value(value)}" for name, value in one.conditions.items()]
     console.print(f"{file.name}: {', '.join(filter(None, facts))}", style="dim")
 

@@ -62,7 +62,7 @@ async def connected_devices(
         waiting(address)
         if options.local_agent:
             cpus = options.local_cpus or [max(os.sched_getaffinity(0))]
-            agent = LocalAgent(address, token, folder, cpus)
+            agent = LocalAgent(address, token, folder, cpus, options.local_meters)
             await agent.start()
         facts = await _unless_agent_fails(farm.wait_for(options.devices, options.wait_s, name), agent)
         yield Devices(farm, facts, agent)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hilnas.daemon.agents import Devices, connected_devices
+from hilnas.energy import SearchEnergy
 from hilnas.executors import Executor
 from hilnas.farm import Farm
 from hilnas.measuring import Measurer
@@ -105,6 +106,7 @@ async def run_search(
                 record.append(
                     search.id, EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]}
                 )
+            host_energy = stack.enter_context(SearchEnergy())
             measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
                 accuracy = DeviceAccuracy(setup, measurer, models, example_files(folder))
@@ -120,7 +122,13 @@ async def run_search(
                 await devices.unless_agent_fails(winners.run())
                 record.append(search.id, EventKind.SEARCH_FINISHED, key=session)
             finally:
-                record.append(search.id, EventKind.SESSION_ENDED, key=session)
+                host_energy.close()
+                record.append(
+                    search.id,
+                    EventKind.SESSION_ENDED,
+                    key=session,
+                    payload={"host_energy": host_energy.told()},
+                )
                 run.phase = "writing results"
                 results = write_results(record, search, folder)
         return results

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hilnas.farm.farm import FarmError
@@ -14,7 +15,15 @@ RESTARTS = 5
 class LocalAgent:
     """`hilnas-agent` as a child process, reached over the wire like any other."""
 
-    def __init__(self, address: str, token: str, folder: Path, cpus: list[int], name: str = "local") -> None:
+    def __init__(
+        self,
+        address: str,
+        token: str,
+        folder: Path,
+        cpus: list[int],
+        meters: Sequence[str] = (),
+        name: str = "local",
+    ) -> None:
         self.log = folder / "agent.log"
         self.restarts = 0
         self._token = token
@@ -22,6 +31,7 @@ class LocalAgent:
             sys.executable, "-m", "hilnas_agent", "--host", address, "--name", name,
             "--exit-with-parent", str(os.getpid()),
             "--cache-dir", str(folder / "agent-cache"), "--cpus", ",".join(map(str, cpus)),
+            *(f"--meter={meter}" for meter in meters),
         ]  # fmt: skip
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None

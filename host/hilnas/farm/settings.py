@@ -16,6 +16,9 @@ class FarmOptions(Options):
     """Start an agent on this machine."""
     local_cpus: list[int] = Field(default=[])
     """Processors that the local agent's workers are pinned to; the last one when empty."""
+    local_meters: list[str] = Field(default=[])
+    """Energy meters of this machine that are not found by themselves: a driver's name with its argument, such as
+    "ppk2=/dev/ttyACM0", or package.module:Class."""
     quiet: bool = True
     """Hold training on this machine still while an agent on it measures, so that it is timed undisturbed."""
     devices: int = Field(1, ge=1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hilnas.energy import carbon_g, carbon_of
 from hilnas.export import check_int8
 from hilnas.objectives import Objective, best_trials, front_hypervolume, pareto_front
 from hilnas.recipe import check_recipe
@@ -80,6 +81,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
     objectives = resolve_objectives(recipe, devices) if history.sessions else tuple(recipe.objective)
     classes = list(dict.fromkeys(o.device_class for o in objectives if o.device_class))
     front = pareto_front(objectives, history.trials)
+    grid = recipe.measurement.energy.grid_g_per_kwh
     classes_of_task = len(last.task["labels"]) if last else 0
     wall_s = sum(span.ended_unix - span.started_unix for span in history.sessions)
     return {
@@ -97,9 +99,9 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         "task": dict(last.task) if last else None,
         "objectives": [_objective_row(objective) for objective in objectives],
         "devices": [device.to_json() for device in devices],
-        "trials": [trial_row(trial, classes) for trial in history.trials],
-        "winners": [_winner_row(winner, classes) for winner in history.winners],
-        "best": _best(recipe_space(history, recipe), history, classes),
+        "trials": [trial_row(trial, classes, grid) for trial in history.trials],
+        "winners": [_winner_row(winner, classes, grid) for winner in history.winners],
+        "best": _best(recipe_space(history, recipe), history, classes, grid),
         "front": [trial.number for trial in front],
         "hypervolume": front_hypervolume(objectives, history.trials),
         "strategy": dict(history.diagnostics),
@@ -107,6 +109,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         "earlier_trials": len(history.earlier or ()),
         "warnings": warnings(history, classes_of_task),
         "wall_s": wall_s,
+        "host_energy": _host_energy(history, grid),
         "device_busy_fraction": _busy_fraction(history, wall_s, len(devices)),
     }
 
@@ -185,7 +188,7 @@ def recipe_space(history: History, recipe: Any) -> Any:
     return make_space(recipe, (channels, height, width), len(task["labels"]))
 
 
-def trial_row(trial: Trial, classes: Sequence[str]) -> dict[str, Any]:
+def trial_row(trial: Trial, classes: Sequence[str], grid: float | None = None) -> dict[str, Any]:
     """Return a trial as result.json has it; its own latency and memory are those of the first class."""
     measurements = _ordered(trial.measurements, classes)
     first = measurements[0] if measurements and measurements[0].device_class in classes[:1] else None
@@ -207,7 +210,7 @@ def trial_row(trial: Trial, classes: Sequence[str]) -> dict[str, Any]:
         "model_bytes": trial.model.bytes if trial.model else None,
         "macs": trial.model.macs if trial.model else None,
         "parameters": trial.model.parameters if trial.model else None,
-        "measurements": [_measurement_row(measurement) for measurement in measurements],
+        "measurements": [_measurement_row(measurement, grid) for measurement in measurements],
         "timings_s": dict(trial.timings),
         "policy_version": trial.proposal.policy_version,
     }
@@ -226,7 +229,7 @@ def _device_figures(measurement: Measurement | None) -> dict[str, Any]:
     }
 
 
-def _measurement_row(measurement: Measurement) -> dict[str, Any]:
+def _measurement_row(measurement: Measurement, grid: float | None) -> dict[str, Any]:
     latency = measurement.latency
     return {
         "device": measurement.device,
@@ -242,6 +245,7 @@ def _measurement_row(measurement: Measurement) -> dict[str, Any]:
         "graph": dump(measurement.graph) if measurement.graph else None,
         **_device_figures(measurement),
         "energy": dump(measurement.energy),
+        "carbon_g_per_million": carbon_of(measurement.energy, grid),
         "latency_p95_ms": latency.p95_ms if latency else None,
         "load_ms": latency.load_ms if latency else None,
         "first_ms": latency.first_ms if latency else None,
@@ -260,7 +264,7 @@ def _ordered(measurements: Sequence[Measurement], classes: Sequence[str]) -> lis
     return sorted(measurements, key=lambda m: place.get(m.device_class, len(place)))
 
 
-def _winner_row(winner: Winner, classes: Sequence[str]) -> dict[str, Any]:
+def _winner_row(winner: Winner, classes: Sequence[str], grid: float | None) -> dict[str, Any]:
     return {
         "trial": winner.trial,
         "model_sha256": winner.model.sha256,
@@ -270,25 +274,25 @@ def _winner_row(winner: Winner, classes: Sequence[str]) -> dict[str, Any]:
         "weights_sha256": winner.weights_sha256,
         **winner.accuracies,
         "measurements": [
-            _measurement_row(measurement) for measurement in _ordered(winner.measurements, classes)
+            _measurement_row(measurement, grid) for measurement in _ordered(winner.measurements, classes)
         ],
         "training_s": winner.seconds,
         "agreements": [dump(each) for each in winner.agreements],
     }
 
 
-def _best(space: Any, history: History, classes: Sequence[str]) -> dict[str, Any] | None:
+def _best(space: Any, history: History, classes: Sequence[str], grid: float | None) -> dict[str, Any] | None:
     """The best trial, with what its retraining gave where it was retrained."""
     ranked = best_trials(history.trials, 1)
     if not ranked or space is None:
         return None
     trial = ranked[0]
-    row = {**trial_row(trial, classes), "space": trial.architecture.space}
+    row = {**trial_row(trial, classes, grid), "space": trial.architecture.space}
     row["measured_macs"] = row["macs"]
     row["model_sha256"] = row["trained_model_sha256"] or row["model_sha256"]
     for winner in history.winners:
         if winner.trial == trial.number:
-            final = _winner_row(winner, classes)
+            final = _winner_row(winner, classes, grid)
             figures = (
                 _device_figures(_ordered(winner.measurements, classes)[0]) if winner.measurements else {}
             )
@@ -302,6 +306,20 @@ def _best(space: Any, history: History, classes: Sequence[str]) -> dict[str, Any
 
 def _objective_row(objective: Objective) -> dict[str, Any]:
     return {**objective.model_dump(mode="json"), "label": objective.label, "unit": objective.unit}
+
+
+def _host_energy(history: History, grid: float | None) -> dict[str, Any]:
+    """What the host took for the search, as far as its sessions tell; a session that was killed tells nothing."""
+    told = [span.host_energy for span in history.sessions if span.host_energy]
+    joules = [each["joules"] for each in told if each["joules"] is not None]
+    total = sum(joules) if joules else None
+    return {
+        "joules": total,
+        "carbon_g": carbon_g(total, grid) if total is not None and grid is not None else None,
+        "source": told[-1]["source"] if told else "",
+        "reason": told[-1]["reason"] if told else "the search was killed before it could tell",
+        "sessions_told": len(joules),
+    }
 
 
 def _busy_fraction(history: History, wall_s: float, devices: int) -> float | None:

@@ -48,6 +48,8 @@ class SessionSpan:
     """What `task_facts` said of the task."""
     recipe: Mapping[str, Any]
     versions: Mapping[str, Any]
+    host_energy: Mapping[str, Any] = field(default_factory=dict)
+    """What the host took meanwhile: joules, source, reason; empty while that is not told."""
 
 
 @dataclass
@@ -92,12 +94,16 @@ class History:
                 self._checked(event.trial, load(Agreement, payload))
             case EventKind.SEARCH_FINISHED:
                 self.finished = True
-            case EventKind.SEARCH_STARTED | EventKind.SESSION_ENDED:
-                pass
-            case _:
+            case EventKind.SESSION_ENDED:
+                self._ended(payload.get("host_energy", {}))
+            case _ if event.trial >= 0:
                 self.trials[event.trial] = advance(self.trials[event.trial], event)
         if self.sessions:
             self.sessions[-1] = replace(self.sessions[-1], ended_unix=event.at_unix)
+
+    def _ended(self, host_energy: Mapping[str, Any]) -> None:
+        if self.sessions:
+            self.sessions[-1] = replace(self.sessions[-1], host_energy=host_energy)
 
     def _measured(self, trial: int, measurement: Measurement) -> None:
         for place, winner in enumerate(self.winners):

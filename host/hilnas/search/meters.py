@@ -2,31 +2,23 @@
 
 from collections.abc import Sequence
 
+from hilnas.energy import one_boundary
 from hilnas.farm.devices import DeviceFacts
 from hilnas.farm.protocol import EnergyOptions
-from hilnas.search.errors import SearchError
 
 
 def energy_boundaries(options: EnergyOptions, devices: Sequence[DeviceFacts]) -> dict[str, str]:
     """Return the boundary of the meters of each class of device of which every one has the meter asked for.
 
-    SearchError where devices of one class are metered at different boundaries: their figures don't compare.
+    BoundaryError where devices of one class are metered at different boundaries: their figures don't compare.
     """
     found: dict[str, str] = {}
     for name in dict.fromkeys(device.device_class for device in devices):
         of_class = [device for device in devices if device.device_class == name]
         meters = {device.name: device.meter(options.meter) for device in of_class}
         seen = {device: meter.boundary for device, meter in meters.items() if meter is not None}
-        if len(seen) < len(of_class):
-            continue
-        if len(set(seen.values())) > 1:
-            told = ", ".join(f"{device}: {boundary}" for device, boundary in seen.items())
-            raise SearchError(
-                f'devices of class "{name}" measure energy at different boundaries ({told}), and such figures '
-                "don't compare: name a meter that all have in measurement.energy.meter, or give the devices "
-                "classes of their own (hilnas-agent --device-class)"
-            )
-        found[name] = next(iter(seen.values()))
+        if len(seen) == len(of_class):
+            found[name] = one_boundary(seen)
     return found
 
 
