@@ -326,7 +326,9 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         assert host.results.empty()
 
 
-def test_a_farm_measures_on_a_phone(adb, phone, tmp_path):
+def test_a_farm_measures_on_two_phones_of_one_hub(adb, phone, standing, tmp_path):
+    serials = (phone.serial, standing.serial)
+
     async def scenario():
         models = ModelFiles(tmp_path / "models")
         digest = models.put(tiny_models.good())
@@ -335,23 +337,25 @@ def test_a_farm_measures_on_a_phone(adb, phone, tmp_path):
         address = await server.start("127.0.0.1:0")
         farm.start()
         options = MeasurementOptions(preflight={"max_pressure": 1})
+        asks = [Ask(digest, "pixel-6-tensor-adb", options, device=serial) for serial in serials]
         process = HubProcess(adb, address, tmp_path, "--phone-python", sys.executable)
         try:
-            asked = farm.measure(Ask(digest, "pixel-6-tensor-adb", options))
-            return await asyncio.wait_for(asked, 2 * PATIENCE_S), farm.devices[phone.serial].facts
+            found = await asyncio.wait_for(asyncio.gather(*map(farm.measure, asks)), 2 * PATIENCE_S)
+            return found, dict(farm.devices)
         finally:
             await asyncio.to_thread(process.stop)
             await farm.close()
             await server.stop()
 
-    measurement, facts = asyncio.run(scenario())
-    assert measurement.verdict in (Verdict.TRUSTED, Verdict.UNSTABLE), measurement.message
-    assert measurement.device == phone.serial
-    assert measurement.runtime.startswith("ai-edge-litert ")
-    assert measurement.latency.median_ms > 0
-    assert measurement.peak_memory_kib > 0
-    assert "throttled" in {each.rule for each in measurement.evidence}
-    assert facts.device_class == "pixel-6-tensor-adb"
+    measurements, devices = asyncio.run(scenario())
+    assert {devices[serial].facts.device_class for serial in serials} == {"pixel-6-tensor-adb"}
+    for serial, measurement in zip(serials, measurements, strict=True):
+        assert measurement.verdict in (Verdict.TRUSTED, Verdict.UNSTABLE), measurement.message
+        assert measurement.device == serial
+        assert measurement.runtime.startswith("ai-edge-litert ")
+        assert measurement.latency.median_ms > 0
+        assert measurement.peak_memory_kib > 0
+        assert "throttled" in {each.rule for each in measurement.evidence}
 
 
 def test_a_binary_of_another_hash_is_refused_before_anything_runs(adb, tmp_path):
