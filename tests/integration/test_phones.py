@@ -400,7 +400,7 @@ def test_models_on_the_phone_are_replaced_when_damaged_and_the_oldest_dropped(fi
     [
         ("echo INFO: STARTING!; kill -SEGV $$", "CRASHED", "SIGSEGV"),
         ("echo Inference timings in us: Init: 1", "DEVICE_FAULT", "Init: 1"),
-        ("sleep 60", "TIMEOUT", "700 ms"),
+        ("sleep 61.7; sleep 61.7", "TIMEOUT", "700 ms"),
         ("head -c 9000000 /dev/zero", None, "MiB"),
     ],
 )
@@ -429,6 +429,7 @@ def test_a_binary_that_goes_wrong(files, link, tmp_path, script, verdict, words)
     answer = json.loads(worker.run(job, 0.7, lambda: None, lambda: None).payload)
     assert (answer["verdict"], words in answer["message"]) == (verdict, True), answer
     assert "latency" not in answer
+    assert wait_until(lambda: not processes("sleep 61.7"))
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python", "echo"])
