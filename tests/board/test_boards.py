@@ -77,7 +77,12 @@ def _on(board, port, options, work):
 
     async def run():
         async with bench(farm, options, board.name) as place:
-            return await work(place), place.measurer.farm.devices[board.name]
+            found, device = await work(place), place.measurer.farm.devices[board.name]
+            for _ in range(60):
+                if device.resident_kib:
+                    break
+                await asyncio.sleep(1)  # its next heartbeat tells
+            return found, device
 
     try:
         return asyncio.run(run())
@@ -102,6 +107,7 @@ def test_a_board_measures_and_computes_what_the_host_computes(board, agent, mode
     assert measured.peak_memory_kib > measured.baseline_memory_kib > 0
     assert device.facts.board_model.startswith("Raspberry Pi 4")
     assert device.facts.device_class.startswith("raspberrypi4-")
+    assert device.resident_kib > 1000
     print(
         f"\n{board.architecture}: {agreed.examples} examples, {agreed.identical:.0%} identical, "
         f"{agreed.same_class:.0%} of the same class, {agreed.largest_step:.0f} steps apart at most; "
