@@ -27,6 +27,7 @@ from hilnas_agent.phones.files import PhoneFiles
 from hilnas_agent.phones.mirror import Mirror
 from hilnas_agent.phones.python import Package
 from hilnas_agent.settings import Settings
+from hilnas_protos.v1 import energy_pb2
 from hilnas_protos.v1 import measurement_pb2 as wire
 from tests.integration import benchmark_program, lab_phone
 from tests.unit.agent import tiny_models
@@ -38,6 +39,18 @@ pytestmark = [
 ]
 pytest.importorskip("adbutils", reason="adbutils is not installed: pip install 'hilnas[hub]'")
 
+ENERGY = {
+    "idle_ms": 50,
+    "busy_ms": 50,
+    "coarse_busy_ms": 50,
+    "min_readings": 1,
+    "min_runs": 1,
+    "repeats": 2,
+    "max_idle_change": 1,
+    "max_spread": 1,
+    "min_snr": 1,
+    "confidence": 0.95,
+}
 COOL = wire.Preflight(max_above_idle_c=5, max_cooldown_ms=300, max_pressure=1)
 
 
@@ -193,6 +206,12 @@ def test_a_phone_measured_by_the_benchmark_binary_unplugged_and_plugged_in_again
         )
         assert host.started.get(timeout=30).job_id == "first"
 
+        energy = host.measure(tiny_models.good(), job_id="energy", energy=ENERGY)
+        assert energy.verdict == wire.VERDICT_TRUSTED, energy.message
+        assert energy.energy.verdict == energy_pb2.ENERGY_VERDICT_UNAVAILABLE
+        assert "--phone-python" in energy.energy.message
+        host.started.get(timeout=30)
+
         phone.heat(60)
         hot = host.measure(
             tiny_models.good(), job_id="hot", protocol=wire.MeasurementProtocol(preflight=COOL)
@@ -234,7 +253,7 @@ def test_an_unauthorized_phone_is_told_once_and_served_as_soon_as_it_is_authoriz
             ) as process,
         ):
             assert wait_until(lambda: "accept the dialog" in process.logged())
-            threading.Event().wait(2.2)
+            threading.Event().wait(1.3)  # the hub looks once a second
             assert process.logged().count("accept the dialog") == 1
             assert host.streams.empty()
             shy.unplug()
@@ -249,6 +268,9 @@ def test_an_unauthorized_phone_is_told_once_and_served_as_soon_as_it_is_authoriz
 
 def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_path):
     program, digest = benchmark_program.write(tmp_path)
+    phone.write("system/build.prop", "")
+    rails = "t=358356\nCH0(T=358356)[S1M_VDD_CPUCL2], 761330\n"
+    phone.write("sys/bus/iio/devices/iio:device0/energy_value", rails)
     arguments = (
         "--phone-python",
         sys.executable,
@@ -261,6 +283,7 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         hello = host.wait_stream().hello
         # The worker is preferred to the binary.
         assert [each.name for each in hello.device.runtimes][0::2] == ["ai-edge-litert", "adb-benchmark"]
+        assert [each.name for each in hello.device.meters] == ["android-odpm"]
         assert hello.device.python == "{}.{}.{}".format(*sys.version_info)
         result = host.measure(
             tiny_models.good(), job_id="first", protocol=wire.MeasurementProtocol(preflight=COOL)
@@ -282,6 +305,11 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         assert answered.verdict == wire.VERDICT_TRUSTED, answered.message
         assert (answered.outputs.count, list(answered.outputs.shape)) == (3, [16, 16, 8])
 
+        energy = host.measure(tiny_models.good(), job_id="energy", energy={**ENERGY, "meter": "wall-plug"})
+        assert energy.verdict == wire.VERDICT_TRUSTED, energy.message
+        assert energy.energy.verdict == energy_pb2.ENERGY_VERDICT_UNAVAILABLE
+        assert "android-odpm" in energy.energy.message
+
         cases = [
             (tiny_models.unsupported_custom_op(), {}, wire.VERDICT_UNSUPPORTED_OP),
             (tiny_models.slow(), {"limits": wire.WorkerLimits(deadline_ms=1000)}, wire.VERDICT_TIMEOUT),
@@ -298,7 +326,9 @@ def test_the_agents_own_worker_runs_on_a_phone_that_has_python(adb, phone, tmp_p
         assert host.results.empty()
 
 
-def test_a_farm_measures_on_a_phone(adb, phone, tmp_path):
+def test_a_farm_measures_on_two_phones_of_one_hub(adb, phone, standing, tmp_path):
+    serials = (phone.serial, standing.serial)
+
     async def scenario():
         models = ModelFiles(tmp_path / "models")
         digest = models.put(tiny_models.good())
@@ -307,23 +337,25 @@ def test_a_farm_measures_on_a_phone(adb, phone, tmp_path):
         address = await server.start("127.0.0.1:0")
         farm.start()
         options = MeasurementOptions(preflight={"max_pressure": 1})
+        asks = [Ask(digest, "pixel-6-tensor-adb", options, device=serial) for serial in serials]
         process = HubProcess(adb, address, tmp_path, "--phone-python", sys.executable)
         try:
-            asked = farm.measure(Ask(digest, "pixel-6-tensor-adb", options))
-            return await asyncio.wait_for(asked, 2 * PATIENCE_S), farm.devices[phone.serial].facts
+            found = await asyncio.wait_for(asyncio.gather(*map(farm.measure, asks)), 2 * PATIENCE_S)
+            return found, dict(farm.devices)
         finally:
             await asyncio.to_thread(process.stop)
             await farm.close()
             await server.stop()
 
-    measurement, facts = asyncio.run(scenario())
-    assert measurement.verdict in (Verdict.TRUSTED, Verdict.UNSTABLE), measurement.message
-    assert measurement.device == phone.serial
-    assert measurement.runtime.startswith("ai-edge-litert ")
-    assert measurement.latency.median_ms > 0
-    assert measurement.peak_memory_kib > 0
-    assert "throttled" in {each.rule for each in measurement.evidence}
-    assert facts.device_class == "pixel-6-tensor-adb"
+    measurements, devices = asyncio.run(scenario())
+    assert {devices[serial].facts.device_class for serial in serials} == {"pixel-6-tensor-adb"}
+    for serial, measurement in zip(serials, measurements, strict=True):
+        assert measurement.verdict in (Verdict.TRUSTED, Verdict.UNSTABLE), measurement.message
+        assert measurement.device == serial
+        assert measurement.runtime.startswith("ai-edge-litert ")
+        assert measurement.latency.median_ms > 0
+        assert measurement.peak_memory_kib > 0
+        assert "throttled" in {each.rule for each in measurement.evidence}
 
 
 def test_a_binary_of_another_hash_is_refused_before_anything_runs(adb, tmp_path):
@@ -368,7 +400,7 @@ def test_models_on_the_phone_are_replaced_when_damaged_and_the_oldest_dropped(fi
     [
         ("echo INFO: STARTING!; kill -SEGV $$", "CRASHED", "SIGSEGV"),
         ("echo Inference timings in us: Init: 1", "DEVICE_FAULT", "Init: 1"),
-        ("sleep 60", "TIMEOUT", "700 ms"),
+        ("sleep 61.7; sleep 61.7", "TIMEOUT", "700 ms"),
         ("head -c 9000000 /dev/zero", None, "MiB"),
     ],
 )
@@ -397,6 +429,7 @@ def test_a_binary_that_goes_wrong(files, link, tmp_path, script, verdict, words)
     answer = json.loads(worker.run(job, 0.7, lambda: None, lambda: None).payload)
     assert (answer["verdict"], words in answer["message"]) == (verdict, True), answer
     assert "latency" not in answer
+    assert wait_until(lambda: not processes("sleep 61.7"))
 
 
 @pytest.mark.parametrize("python", ["/nowhere/python", "echo"])

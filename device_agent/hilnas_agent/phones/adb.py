@@ -137,7 +137,8 @@ class Link:
     def kill(self, pid: int) -> None:
         """Ends a command and what it started; that the phone is gone is no error here."""
         with contextlib.suppress(*self._errors, LinkError):
-            self.run(f"kill -9 -- -{pid} 2>/dev/null; kill -9 {pid} 2>/dev/null", _KILL_S)
+            # adb's daemon makes each shell the leader of a process group. Without "--", which some shells refuse.
+            self.run(f"kill -9 -{pid} 2>/dev/null || kill -9 {pid} 2>/dev/null", _KILL_S)
 
     def gone(self, error: Exception) -> LinkError:
         """What to say of an error on the way to this phone: its state, and the remedy."""

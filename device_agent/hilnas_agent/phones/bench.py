@@ -11,6 +11,7 @@ from hilnas_agent import conditions, cores, preflight
 from hilnas_agent.evidence import Evidence
 from hilnas_agent.fetch import Fetcher
 from hilnas_agent.jobs import Bench, FaultError, Measuring
+from hilnas_agent.meters import Offer as Meter
 from hilnas_agent.phones import facts, fitness
 from hilnas_agent.phones.adb import Link, LinkError
 from hilnas_agent.phones.binary import NAME, BinaryWorker
@@ -22,6 +23,9 @@ from hilnas_agent.runtimes import Offer
 from hilnas_agent.settings import Preflight
 
 _APART_S = 2.0
+_NO_METER = (
+    "the phone's meters are read by the worker: give the phone a Python runtime, see hub --phone-python"
+)
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,14 @@ def drive(link: Link, equipment: Equipment, fetcher: Fetcher, folder: Path) -> D
     files = PhoneFiles(link, equipment.phone_folder)
     device = facts.describe(mirror)
     offers: list[Offer] = []
+    meters: list[Meter] = []
+    no_meter = _NO_METER
     python = _python(link, files, equipment)
     if python is not None:
         found = python.facts(link)
         offers += [Offer(*offer) for offer in found["offers"]]
-        device["python"] = found["device"]["python"]
+        meters, no_meter = [Meter(*meter) for meter in found["meters"]], "; ".join(found["meter_reasons"])
+        device |= {key: found["device"][key] for key in ("python", "meters")}
         if not offers and equipment.binary is None:
             raise LinkError(f"phone {link.serial} has Python, but no runtime: {'; '.join(found['reasons'])}")
     if equipment.binary is not None:
@@ -120,6 +127,8 @@ def drive(link: Link, equipment: Equipment, fetcher: Fetcher, folder: Path) -> D
         measuring,
         address_space_mib=device["memory_kib"] // 1024 + 1024 if device["memory_kib"] else 0,
         idle=PhoneIdle(mirror),
+        meters=meters,
+        no_meter=no_meter,
         mirror=mirror,
     )
     cpu, machine = device["cpu_model"], device["machine"]

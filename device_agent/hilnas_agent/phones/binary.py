@@ -74,7 +74,10 @@ class BinaryWorker:
             model = self._files.data(source, source.name)
             on_taken()
             session = _Session(self, program, model, spec, settings, time.monotonic() + deadline_s)
-            answer, samples = session.measure(self._mirror)
+            if "energy" in spec:
+                answer, samples = session.run_alone(self._mirror), b""
+            else:
+                answer, samples = session.measure(self._mirror)
         except (LinkError, OSError) as error:
             raise FaultError(str(error)) from error
         except NotUnderstoodError as error:
@@ -161,6 +164,22 @@ class _Session:
             "measuring_ms": sum(report.spent_ms for report in (first, *reports)),
         }
         return answer, array("Q", samples).tobytes()
+
+    def run_alone(self, mirror: Mirror) -> dict[str, Any]:
+        """The answer to a job that asks for energy: the model runs, so that one that fails is found out."""
+        mirror.refresh()
+        before = conditions.read(mirror.root, self._spec["cpus"])
+        report = self._invoke(self._settings.warmup_runs, _WARMUP_S)
+        wanted = self._spec["energy"]["meter"]
+        why = "benchmark_model runs beside no meter: give the phone a Python runtime (hub --phone-python)"
+        return {
+            "verdict": "TRUSTED",
+            "message": "",
+            "energy": {"verdict": "UNAVAILABLE", "message": why, "meter": wanted},
+            "runtime": {"delegate": report.delegate, "partitions": report.partitions},
+            "conditions": self._conditions(before, before),
+            "measuring_ms": report.spent_ms,
+        }
 
     def _sample(self) -> list[Report]:
         """Short invocations until the interval is narrow enough or the time for sampling is spent."""

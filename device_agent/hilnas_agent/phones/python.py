@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hilnas_agent
+from hilnas_agent.identity import METER
 from hilnas_agent.jobs import FaultError
 from hilnas_agent.phones.adb import Command, LinkError, quote
 from hilnas_agent.phones.benchmark import tail
@@ -22,6 +23,7 @@ from hilnas_agent.verdicts import Ended
 TERMUX = "/data/data/com.termux/files/usr/bin/python"
 """Where Termux has its Python; adb's shell reaches it on rooted phones alone."""
 RUNTIMES = ("hilnas_agent.runtimes.litert:LiteRt", "hilnas_agent.runtimes.tflite:TfliteRuntime")
+METERS = ("hilnas_agent.meters.android:Odpm", "hilnas_agent.meters.android:AndroidBattery")
 _LOOK_S = 120.0
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _KILLED = -9
@@ -59,7 +61,9 @@ class PhonePython:
 
     def facts(self, link: Any) -> dict[str, Any]:
         """What `hilnas_agent.identity` says there; LinkError with the words of Python when it does not run."""
-        finished = link.run(self.command("hilnas_agent.identity", *RUNTIMES), _LOOK_S)
+        # By their paths: what is sent as one file has no entry points.
+        asked = [*RUNTIMES, *(f"{METER}{path}" for path in METERS)]
+        finished = link.run(self.command("hilnas_agent.identity", *asked), _LOOK_S)
         try:
             facts: dict[str, Any] = json.loads(finished.text)
         except ValueError as error:

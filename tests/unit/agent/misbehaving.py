@@ -184,7 +184,7 @@ class Acts(_Base):
 class Greedy(_Base):
     """Needs 200 MiB to load and nothing to run."""
 
-    def load(self, path, threads):
+    def load(self, path, threads, delegate=""):
         taken = b"\1" * (200 << 20)
         del taken
         return self

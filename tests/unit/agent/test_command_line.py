@@ -72,14 +72,14 @@ def test_the_help_has_an_example_and_the_exit_codes(capsys):
         command.main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for words in ("example:", "HILNAS_TOKEN", "ssh -R", "exit codes", "--exit-with-parent"):
+    for words in ("examples:", "HILNAS_TOKEN", "ssh -R", "exit codes", "--exit-with-parent"):
         assert words in text
 
 
 def test_a_list_of_processors():
     here = sorted(os.sched_getaffinity(0))
-    assert command._cpus(",".join(map(str, here))) == here
-    assert command._cpus(f"{here[0]}-{here[0]}") == here[:1]
+    assert command.cpu_list(",".join(map(str, here))) == here
+    assert command.cpu_list(f"{here[0]}-{here[0]}") == here[:1]
 
 
 def _run(*arguments, **environment):

@@ -81,10 +81,10 @@ def test_a_whole_graph_on_the_delegate():
 def test_torn_output_is_an_error_and_never_a_number(text):
     whole = parse(text)
     last = text.index("Inference (avg)") + len("Inference (avg): ")
-    for end in range(0, last):
+    for end in [*range(0, last, 13), last]:
         with pytest.raises(NotUnderstoodError):
             parse(text[:end])
-    for end in range(last, len(text)):
+    for end in range(last + 1, len(text)):
         try:
             torn = parse(text[:end])
         except NotUnderstoodError:
