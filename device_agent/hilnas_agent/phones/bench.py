@@ -11,7 +11,7 @@ from hilnas_agent import conditions, cores, preflight
 from hilnas_agent.evidence import Evidence
 from hilnas_agent.fetch import Fetcher
 from hilnas_agent.jobs import Bench, FaultError, Measuring
-from hilnas_agent.meters import Offer as Meter
+from hilnas_agent.meter_offers import MeterOffer
 from hilnas_agent.phones import facts, fitness
 from hilnas_agent.phones.adb import Link, LinkError
 from hilnas_agent.phones.binary import NAME, BinaryWorker
@@ -109,7 +109,10 @@ def drive(link: Link, equipment: Equipment, fetcher: Fetcher, folder: Path) -> D
     if python is not None:
         found = python.facts(link)
         offers += [Offer(*offer) for offer in found["offers"]]
-        meters, no_meter = [Meter(*meter) for meter in found["meters"]], "; ".join(found["meter_reasons"])
+        meters, no_meter = (
+            [MeterOffer(*meter) for meter in found["meters"]],
+            "; ".join(found["meter_reasons"]),
+        )
         device |= {key: found["device"][key] for key in ("python", "meters")}
         if not offers and equipment.binary is None:
             raise LinkError(f"phone {link.serial} has Python, but no runtime: {'; '.join(found['reasons'])}")
