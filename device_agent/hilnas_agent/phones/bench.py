@@ -103,7 +103,7 @@ def drive(link: Link, equipment: Equipment, fetcher: Fetcher, folder: Path) -> D
     files = PhoneFiles(link, equipment.phone_folder)
     device = facts.describe(mirror)
     offers: list[Offer] = []
-    meters: list[Meter] = []
+    meters: list[MeterOffer] = []
     no_meter = _NO_METER
     python = _python(link, files, equipment)
     if python is not None:

@@ -105,8 +105,14 @@ def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Se
         estimator=find(Axis.ESTIMATOR, recipe.estimator.name)(recipe.options(Axis.ESTIMATOR)),
         objectives=objectives,
         device_classes=tuple(dict.fromkeys(asked)),
-        boundaries=energy_boundaries(recipe.measurement.energy, devices),
+        boundaries=energy_boundaries(recipe.measurement.energy, devices) if _measures_energy(recipe) else {},
     )
+
+
+def _measures_energy(recipe: Recipe) -> bool:
+    """Whether anything's energy is wanted; where it is not, meters need not agree."""
+    asked = any(objective.quantity is Quantity.ENERGY for objective in recipe.objective)
+    return asked or recipe.measurement.energy.when != "objective"
 
 
 def _check_runtime(runtime: str, objectives: Sequence[Objective], devices: Sequence[DeviceFacts]) -> None:
