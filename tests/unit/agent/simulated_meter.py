@@ -7,6 +7,8 @@ from pathlib import Path
 from hilnas_agent.meters import COUNTER, POWER, MeterError, Reading, Traits
 
 IDLE_W, PER_CPU_W = 1.0, 2.0
+RATE_HZ = 40.0
+"""Slow enough for a reading that a busy machine delays to be no gap."""
 
 
 class _Meter:
@@ -87,11 +89,11 @@ class _Driver:
 
 
 def _counter(name, **changes):
-    return Traits(**({"name": name, "boundary": "soc", "kind": COUNTER, "rate_hz": 100.0} | changes))
+    return Traits(**({"name": name, "boundary": "soc", "kind": COUNTER, "rate_hz": RATE_HZ} | changes))
 
 
 def _power(name, **changes):
-    return Traits(**({"name": name, "boundary": "board", "kind": POWER, "rate_hz": 100.0} | changes))
+    return Traits(**({"name": name, "boundary": "board", "kind": POWER, "rate_hz": RATE_HZ} | changes))
 
 
 class Simulated(_Driver):
