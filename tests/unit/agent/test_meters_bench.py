@@ -15,7 +15,9 @@ from hilnas_agent.meters import MeterError, android, shelly
 from hilnas_agent.meters.joulescope import Joulescope, Statistics
 from hilnas_agent.meters.own_clock import Offset
 from hilnas_agent.meters.ppk2 import Decoder, Ppk2
+from hilnas_agent.meters.recording import Recording
 from hilnas_agent.meters.shelly import Shelly
+from tests.unit.agent.fake_host import wait_until
 
 # energy_value of a Pixel 6's first chip, shortened.
 ODPM = """\
@@ -232,6 +234,21 @@ def test_a_kit_is_opened_by_its_own_library(kit, tmp_path):
         meter.close()
     assert b"\x11\x01" in kit.heard, "it was made an ampere meter"
     meter.close()
+
+
+def test_a_kit_is_read_by_a_process_of_its_own_and_left_as_it_was_found(kit):
+    recording = Recording("hilnas_agent.meters.ppk2:Ppk2", f"{kit.port},5000", "ppk2")
+    readings, ends_at = [], time.monotonic() + 20
+    try:
+        os.write(kit.ours, words(1000, 400))
+        while not readings and time.monotonic() < ends_at:
+            readings, problem = recording.take()
+            assert not problem
+            time.sleep(0.02)
+    finally:
+        recording.close()
+    assert readings[0].value == pytest.approx(microamperes(400) * 5e-6, rel=1e-6)
+    assert wait_until(lambda: kit.heard.endswith(b"\x07")), "it was told to stop"
 
 
 def test_what_the_kit_needs_is_asked_for(tmp_path):
