@@ -133,6 +133,9 @@ class Board:
         self.python = f"/{environment_of(architecture)}/bin/python"
         folder = root_file_system(architecture)
         lab("board.sh", "up", self.name, str(folder), self.address)
+        # XNNPACK gives up where the kernel does not list its processors.
+        for name in ("present", "possible"):
+            (CACHE / "boards" / self.name / "sys/devices/system/cpu" / name).write_text("0-3\n")
 
     def off(self) -> None:
         """Powers it off and removes it."""

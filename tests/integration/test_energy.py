@@ -82,7 +82,7 @@ def test_where_there_is_no_figure_there_is_a_reason(model, meter, verdict, said)
 def _recipe(folder, **energy):
     target = {"quantity": "energy", "target": "1 mJ", **energy}
     data = {
-        "search": {"name": "small", "seed": 3, "trials": 3, "in_flight": 2, "group": 1},
+        "search": {"name": "small", "seed": 3, "trials": 2, "in_flight": 2, "group": 1},
         "task": {"name": "digits", "size": 16},
         "space": {"resolutions": [1.0], "stage_widths": [[8], [16], [24, 48]], "head_width": 16},
         "strategy": {"name": "random"},
