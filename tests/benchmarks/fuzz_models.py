@@ -178,15 +178,17 @@ def leftovers(mark):
     return found
 
 
-def run(models, agents, seed, folder, *, log=None, only=None, exported=True, deadline_ms=DEADLINE_MS):
-    """Runs mutants 0 … models − 1 and returns a summary; those that `log` has are not run again."""
+def run(
+    models, agents, seed, folder, *, first=0, log=None, only=None, exported=True, deadline_ms=DEADLINE_MS
+):
+    """Runs mutants first … models − 1 and returns a summary; those that `log` has are not run again."""
     mark = uuid.uuid4().hex
     os.environ[_MARK] = mark
     sound, records = corpus(exported), _Log(log)
     offers = runtimes.discover()[0]
     lanes = [Lane(folder / str(place), offers[place % len(offers)], deadline_ms) for place in range(agents)]
     os.environ.pop(_MARK)
-    wanted = [only] if only is not None else [i for i in range(models) if i not in records.done]
+    wanted = [only] if only is not None else [i for i in range(first, models) if i not in records.done]
 
     def work(place, lane):
         # Which agent, so which runtime, depends on the mutant's number too.
@@ -269,6 +271,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0, help="begin with this mutant")
     parser.add_argument("--agents", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="run this mutant alone")
@@ -276,7 +279,13 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         summary = run(
-            options.models, options.agents, options.seed, Path(folder), log=options.log, only=options.only
+            options.models,
+            options.agents,
+            options.seed,
+            Path(folder),
+            first=options.first,
+            log=options.log,
+            only=options.only,
         )
     if options.only is not None:
         print(mutants.mutant(corpus(), options.seed, options.only)[1].hex())
