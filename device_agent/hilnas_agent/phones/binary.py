@@ -6,7 +6,6 @@ a worker takes hundreds: the interval is wider, and as honest.
 """
 
 import json
-import threading
 import time
 from array import array
 from collections.abc import Callable
@@ -18,10 +17,11 @@ from hilnas_agent import conditions
 from hilnas_agent.evidence import failed
 from hilnas_agent.jobs import FaultError
 from hilnas_agent.phones import benchmark
-from hilnas_agent.phones.adb import Command, Finished, LinkError
+from hilnas_agent.phones.adb import Finished, LinkError
 from hilnas_agent.phones.benchmark import Invocation, NotUnderstoodError, Report
 from hilnas_agent.phones.files import PhoneFiles
 from hilnas_agent.phones.mirror import Mirror
+from hilnas_agent.phones.on_phone import OnPhone
 from hilnas_agent.protocol import Timing
 from hilnas_agent.runtimes import NONE
 from hilnas_agent.settings import Settings
@@ -35,29 +35,12 @@ _WARMUP_S = 0.1
 _KILLED = -9
 
 
-class BinaryWorker:
+class BinaryWorker(OnPhone):
     """Takes jobs for a phone that has benchmark_model: a `Measuring`."""
 
     def __init__(self, mirror: Mirror, files: PhoneFiles, program: Path, digest: str) -> None:
-        self.runtime_path = NAME
+        super().__init__(mirror.link, NAME)
         self._mirror, self._files, self._program, self._digest = mirror, files, program, digest
-        self._lock = threading.Lock()
-        self._running: Command | None = None
-        self._killed = False
-
-    def alive(self) -> bool:
-        """True: it holds nothing that could end."""
-        return not self._killed
-
-    def kill(self) -> None:
-        """Ends what runs on the phone."""
-        with self._lock:
-            self._killed, running = True, self._running
-        if running is not None:
-            running.kill()
-
-    def close(self) -> None:
-        """Nothing is held."""
 
     def run(
         self, job: bytes, deadline_s: float, on_taken: Callable[[], object], start_next: Callable[[], Any]
@@ -90,9 +73,7 @@ class BinaryWorker:
 
     def execute(self, command: str, ends_at: float) -> Finished:
         """Runs a command on the phone, unless this worker has been killed."""
-        with self._lock:
-            running = None if self._killed else self._mirror.link.open(command)
-            self._running = running
+        running = self.open(command)
         if running is None:
             return Finished(128 - _KILLED, b"", b"")
         try:

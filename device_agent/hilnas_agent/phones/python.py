@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from hilnas_agent.jobs import FaultError
 from hilnas_agent.phones.adb import Command, LinkError, quote
 from hilnas_agent.phones.benchmark import tail
 from hilnas_agent.phones.files import PhoneFiles
+from hilnas_agent.phones.on_phone import OnPhone
 from hilnas_agent.process import Answer
 from hilnas_agent.stages import TAKEN
 from hilnas_agent.verdicts import Ended
@@ -75,29 +75,12 @@ class PhonePython:
         return facts
 
 
-class PythonWorker:
+class PythonWorker(OnPhone):
     """Takes jobs for a phone that has Python: a `Measuring` with the answers of a worker on a board."""
 
     def __init__(self, link: Any, files: PhoneFiles, python: PhonePython, runtime_path: str) -> None:
-        self.runtime_path = runtime_path
-        self._link, self._files, self._phone_python = link, files, python
-        self._lock = threading.Lock()
-        self._running: Command | None = None
-        self._killed = False
-
-    def alive(self) -> bool:
-        """True: nothing runs on the phone before there is a job."""
-        return not self._killed
-
-    def kill(self) -> None:
-        """Ends what runs on the phone."""
-        with self._lock:
-            self._killed, running = True, self._running
-        if running is not None:
-            running.kill()
-
-    def close(self) -> None:
-        """Nothing is held."""
+        super().__init__(link, runtime_path)
+        self._files, self._phone_python = files, python
 
     def run(
         self, job: bytes, deadline_s: float, on_taken: Callable[[], object], start_next: Callable[[], Any]
@@ -144,8 +127,4 @@ class PythonWorker:
         command = (
             f"exec 3>&1 1>&2; printf '%s\\n' {quote(job)} | {worker} 3 $$ {quote(self.runtime_path)}; exit $?"
         )
-        with self._lock:
-            if self._killed:
-                return None
-            self._running = self._link.open(command)
-            return self._running
+        return self.open(command)
