@@ -216,7 +216,8 @@ def _may_start(ticket: Ticket, bench: Bench, result: wire.MeasureResult) -> bool
 
 
 def _add(result: wire.MeasureResult, evidence: Iterable[Evidence]) -> None:
-    result.evidence.extend(wire.Evidence(**each.to_json()) for each in evidence)
+    """Adds what was seen before the session."""
+    result.evidence.extend(wire.Evidence(**each.to_json(), preflight=True) for each in evidence)
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,8 @@ class Evidence:
     """For a person, with the remedy where there is one."""
     value: float | None = None
     limit: float | None = None
+    preflight: bool = False
+    """It was seen before a session: told beside the figure, which the session's own rules judge."""
 
 
 @dataclass(frozen=True)

@@ -87,11 +87,15 @@ def _device(name, *meters, device_class="pi"):
 def test_boards_of_one_class_are_metered_at_one_boundary():
     boards = [_device("a", "ina219@board", "rapl@soc"), _device("b", "rapl@soc")]
     with pytest.raises(BoundaryError, match=r"a by board; b by soc.*measurement\.energy\.meter"):
-        energy_boundaries(EnergyOptions(), boards)
-    assert energy_boundaries(EnergyOptions(meter="rapl"), boards) == {"pi": "soc"}
+        energy_boundaries(EnergyOptions(), boards, ["pi"])
+    assert energy_boundaries(EnergyOptions(), boards, ["phone"]) == {}, "nobody asked for the boards' energy"
+    assert energy_boundaries(EnergyOptions(meter="rapl"), boards, ["pi"]) == {"pi": "soc"}
     other = _device("c", "wall@wall", device_class="phone")
-    assert energy_boundaries(EnergyOptions(), [boards[0], other]) == {"pi": "board", "phone": "wall"}
-    assert energy_boundaries(EnergyOptions(), [boards[0], _device("bare")]) == {}
+    assert energy_boundaries(EnergyOptions(), [boards[0], other], ["pi", "phone"]) == {
+        "pi": "board",
+        "phone": "wall",
+    }
+    assert energy_boundaries(EnergyOptions(), [boards[0], _device("bare")], ["pi"]) == {}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ TWIN = Free("twin", "board")
 NAMES = st.sampled_from(["a", "b", "c", ""])
 FREE = st.lists(st.builds(Free, st.sampled_from("abc"), st.just("k")), max_size=3, unique_by=lambda d: d.name)
 JOBS = st.lists(
-    st.builds(Waiting, st.uuids().map(str), st.just("k"), st.frozensets(st.sampled_from("abc")), NAMES, NAMES, st.booleans()),
+    st.builds(Waiting, st.uuids().map(str), st.just("k"), st.frozensets(st.sampled_from("abc")), NAMES, NAMES),
     max_size=6,
 )  # fmt: skip
 
@@ -16,11 +16,6 @@ JOBS = st.lists(
 def test_first_come_first_served_within_a_class():
     jobs = [Waiting("1", "board"), Waiting("2", "board"), Waiting("3", "handset")]
     assert assign(jobs, [PI, PHONE], [PI, PHONE]) == [("1", "pi"), ("3", "phone")]
-
-
-def test_urgent_jobs_go_first():
-    jobs = [Waiting("1", "board"), Waiting("canary", "board", urgent=True)]
-    assert assign(jobs, [PI], [PI]) == [("canary", "pi")]
 
 
 def test_a_named_device_is_waited_for():

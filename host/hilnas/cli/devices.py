@@ -1,5 +1,6 @@
 """The commands that measure on a device without a search: `hilnas measure` and `hilnas profile`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,14 +128,20 @@ def profile(
         raise OptionsError("name a model file, or a --space: one of the two")
     farm = _farm(device, local, listen, wait_s, cpus)
     changes = set_ or []
-    own = [change.removeprefix("measurement.") for change in changes if change.startswith("measurement.")]
+    strange = [change for change in changes if not change.startswith("measurement.")]
+    if model is not None and strange:
+        raise OptionsError(
+            f'--set "{strange[0]}": of a model\'s profile the protocol alone can be set, '
+            "e.g. measurement.screen.max_sampling_ms=500"
+        )
     asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack, "fidelity": fidelity}
-    options = measurement_options(asked, own)
     if model is not None:
+        options = measurement_options(asked, [change.removeprefix("measurement.") for change in changes])
         raise typer.Exit(profile_model_command(model, farm, options, device or "", json_))
     changes += [f"space.name={space}"] if space else []
+    changes += [f"measurement.{key}={json.dumps(value)}" for key, value in asked.items()]
     wanted = TableWanted(recipe, tuple(changes), out, nets, limit, device or "")
-    raise typer.Exit(profile_space_command(wanted, farm, options, json_))
+    raise typer.Exit(profile_space_command(wanted, farm, json_))
 
 
 def _farm(

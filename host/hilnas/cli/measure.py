@@ -9,6 +9,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -50,6 +51,9 @@ def measure_command(
         raise OptionsError(f"--compare takes two models, not {len(files)}")
     contents = [read_model_file(file) for file in files]
     examples = read_examples(wanted.examples) if wanted.examples else None
+    if examples is not None:
+        for file, content in zip(files, contents, strict=True):
+            _check_fit(file, content, examples)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
     async def work() -> tuple[list[Measurement | None], Comparison | None, list[Agreement]]:
@@ -87,6 +91,8 @@ def measure_command(
 def _with_energy(wanted: Wanted, measurement: MeasurementOptions, place: Bench) -> bool:
     """Is energy to be measured? FarmError where it was asked for and the device has no such meter."""
     device, name = place.device, measurement.energy.meter
+    if wanted.energy is False or wanted.comparing:
+        return False
     if device.meter(name) is None and (wanted.energy or name):
         offered = ", ".join(meter.name for meter in device.meters) or "none that can be read"
         raise FarmError(
@@ -94,8 +100,8 @@ def _with_energy(wanted: Wanted, measurement: MeasurementOptions, place: Bench) 
             "`hilnas-agent check` there says what it could use"
         )
     if wanted.energy is None:
-        return measurement.fidelity is Fidelity.FULL and not wanted.comparing and bool(device.meters)
-    return wanted.energy
+        return measurement.fidelity is Fidelity.FULL and bool(device.meters)
+    return True
 
 
 def read_model_file(file: Path) -> bytes:
@@ -120,16 +126,31 @@ def read_model_file(file: Path) -> bytes:
 def read_examples(file: Path) -> Examples:
     """Return what an .npz holds; OptionsError when it is none."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            inputs = archive["x"]
-            labels = archive.get("y")
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, NpzFile):
+            raise ValueError("it holds a single array")  # noqa: TRY301, TRY004 - told like the others
+        with archive:
+            inputs, labels = archive["x"], archive.get("y")
+        if inputs.ndim < 2 or len(inputs) == 0:
+            raise ValueError(f"x is {list(inputs.shape)}, not [N, …]")  # noqa: TRY301
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise OptionsError(
             f"{file} is no archive of examples ({error}): save one with numpy.savez(file, x=inputs, y=labels)"
         ) from error
     if labels is not None and labels.shape != (len(inputs),):
         raise OptionsError(f"{file}: y is {list(labels.shape)}, but x has {len(inputs)} examples")
     return Examples(inputs, labels)
+
+
+def _check_fit(file: Path, content: bytes, examples: Examples) -> None:
+    """See that a model takes the examples; OptionsError says why not."""
+    from hilnas.export import Int8Model
+    from hilnas.export.errors import ExportError
+
+    try:
+        examples.levels(Int8Model(content))
+    except ExportError as error:
+        raise OptionsError(f"{file} cannot be held against the host on these examples: {error}") from error
 
 
 def agreement_words(found: Agreement) -> str:

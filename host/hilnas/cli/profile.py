@@ -66,11 +66,10 @@ def profile_model_command(
     return 1 if failed or found.whole.verdict not in FIGURE_VERDICTS else 0
 
 
-def profile_space_command(
-    wanted: TableWanted, farm: FarmOptions, measurement: MeasurementOptions, as_json: bool
-) -> int:
+def profile_space_command(wanted: TableWanted, farm: FarmOptions, as_json: bool) -> int:
     """Fill a latency table as far as it goes, and print how well it ranks; return the exit code."""
     recipe = load_recipe(wanted.recipe, wanted.changes)
+    measurement = recipe.measurement
     task = make_task(recipe)
     space = make_space(recipe, task.shape, task.classes)
     parts, nets = list(space.every_part()), chosen_nets(space, wanted.nets, recipe.search.seed)

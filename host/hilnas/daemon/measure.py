@@ -17,7 +17,7 @@ from hilnas.export.errors import ExportError
 from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.farm.devices import DeviceFacts
 from hilnas.measuring import Comparison, Measurer, compare
-from hilnas.measuring.accuracy import agreement, examples_file, outputs_on_device
+from hilnas.measuring.accuracy import agreement, outputs_on_device
 from hilnas.store import ModelFiles
 from hilnas.trial import Agreement, Measurement
 
@@ -84,12 +84,13 @@ class Bench:
         """Return how the device's outputs of examples agree with the host's. FarmError when it gave none."""
         model = Int8Model(content)
         levels = examples.levels(model)
-        digest = self.examples.put(examples_file(levels))
         asked = outputs_on_device(
             self.measurer.farm,
             self.measurer.options,
             self.models.put(content),
-            digest,
+            levels,
+            model.classes,
+            self.examples,
             self.device.device_class,
             self.device.name,
         )

@@ -106,14 +106,12 @@ async def fill_table(
         *(([part.key], part) for part in parts if part.key not in table.parts),
         *((keys, net) for net in nets if " | ".join(keys := _keys(space, net)) not in table.nets),
     ]
-    faults = 0
+    faults, why = 0, ""
     for some in _batches(missing):
         contents = await asyncio.to_thread(_export_all, space, [what for _, what in some])
         for (keys, what), found in zip(some, await bench.measure(contents, fidelity), strict=True):
             if found.verdict in DEVICE_FAULTS:
-                faults += 1
-                if faults >= _MOST_FAULTS:
-                    return f"{found.verdict} on {found.device}: {found.message}"
+                faults, why = faults + 1, f"{found.verdict} on {found.device}: {found.message}"
                 continue
             faults = 0 if found.verdict in FIGURE_VERDICTS else faults
             if isinstance(what, Part):
@@ -121,6 +119,8 @@ async def fill_table(
             else:
                 table.add_net(keys, found)
             done(1)
+        if faults >= _MOST_FAULTS:
+            return why
     return ""
 
 

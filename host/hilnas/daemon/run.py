@@ -24,6 +24,7 @@ from hilnas.search.earlier import read_earlier
 from hilnas.search.errors import SearchError
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
+from hilnas.search.meters import energy_boundaries
 from hilnas.search.on_device import DeviceAccuracy
 from hilnas.search.setup import Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
@@ -214,6 +215,14 @@ def _same_world(history: History, setup: Setup, folder: Path) -> None:
             f"the data of task {setup.task.name} is not what the search in {folder} began with: "
             "put it back, or start anew with another --out"
         )
+    metered = energy_boundaries(setup.recipe.measurement.energy, before.devices, setup.boundaries)
+    for name, boundary in metered.items():
+        if setup.boundaries[name] != boundary:
+            raise SearchError(
+                f"the search in {folder} measured energy of {name} at the boundary {boundary}, its meters now see "
+                f"{setup.boundaries[name]}, and such figures don't compare: name the meter it began with in "
+                "measurement.energy.meter, or start anew with another --out"
+            )
     known = {device.device_class for device in before.devices}
     strange = [name for name in setup.device_classes if name not in known]
     if strange:

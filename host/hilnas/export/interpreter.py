@@ -36,7 +36,12 @@ class Int8Model:
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"{runtime} cannot load the model: {error}") from error
-        (source,), (result,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        sources, results = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        if len(sources) != 1 or len(results) != 1:
+            raise ExportError(
+                f"the model has {len(sources)} inputs and {len(results)} outputs, not one of each"
+            )
+        (source,), (result,) = sources, results
         for end in (source, result):
             if end["dtype"] is not np.int8:
                 raise ExportError(

@@ -115,7 +115,7 @@ class Device:
     session: Session | None = None
     job_id: str = ""
     measuring: bool = False
-    """Has the job's worker started, and not answered yet?"""
+    """Has the job's worker started, or is the device this very machine, and there is no answer yet?"""
     busy_ms: float = 0.0
     """Time spent on jobs that ended."""
     doubt: str = ""

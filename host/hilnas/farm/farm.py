@@ -267,6 +267,8 @@ class Farm:
         job.fence = self._fences.next()
         job.device = device.facts.name
         device.job_id = job.id
+        # Here work is held still from now on, not from the worker's start: a device cools and settles before it.
+        device.measuring = device.session.boot_id == self._boot_id
         job.rules_known = device.session.protocol >= PROTOCOL_WITH_RULES
         message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size, job.examples_size)
         device.session.send(agent_pb2.ConnectResponse(measure_job=message))
@@ -306,7 +308,8 @@ class Farm:
 
     def _give_up_stranded(self) -> None:
         """End jobs that no device has been there for, for too long."""
-        present = [Free(facts.name, facts.device_class) for facts in self.connected()]
+        working = [device.facts for device in self.devices.values() if device.state in _WORKING]
+        present = [Free(facts.name, facts.device_class) for facts in working]
         now = time.monotonic()
         for job in [job for job in self.jobs.values() if not job.device]:
             if any(job.waiting.may_run_on(device) for device in present):
@@ -315,7 +318,14 @@ class Farm:
                 job.stranded_since = now
             elif now - job.stranded_since > self.wait_s:
                 job.attempt = MAX_ATTEMPTS
-                self._fault(job, f"no {_wanted(job.waiting)} for {self.wait_s:.0f} s")
+                away = [
+                    f"{device.facts.name} is put away: {device.doubt}"
+                    for device in self.devices.values()
+                    if device.state is DeviceState.QUARANTINED
+                    and job.waiting.may_run_on(Free(device.facts.name, device.facts.device_class))
+                ]
+                reason = f"no {_wanted(job.waiting)} for {self.wait_s:.0f} s"
+                self._fault(job, "; ".join([reason, *away]))
 
 
 def _given_up(job: Job, device: str) -> Answer:

@@ -29,12 +29,14 @@ class Ask:
     """The device that must take it; any of the class when empty."""
     prefer: str = ""
     """The device that should take it, while it is there."""
-    urgent: bool = False
-    """Goes before all that waits."""
     examples: str = ""
     """Digest of examples to run, instead of timing the model."""
+    count: int = 0
+    """How many examples that are."""
     energy: bool = False
     """Measure energy, instead of timing the model."""
+    expected_ms: float = 0.0
+    """What an inference is known to take, for how long the job may last; 0 when nothing is known."""
 
     @property
     def protocol(self) -> Protocol:
@@ -44,7 +46,12 @@ class Ask:
     @property
     def deadline_s(self) -> float:
         """Execution time of the worker, at most."""
-        return self.options.deadline_s + (self.options.energy.longest_pass_s if self.energy else 0.0)
+        energy = self.options.energy
+        # A model of t seconds may take ten times t by the recipe's deadline: so many examples take accordingly more.
+        examples_s = self.count / 10 * self.options.deadline_s
+        return self.options.deadline_s + max(
+            examples_s, energy.longest_pass_s(self.expected_ms) if self.energy else 0.0
+        )
 
     @property
     def job_id(self) -> str:
@@ -87,9 +94,7 @@ class Job:
     def waiting(self) -> Waiting:
         """Return what the scheduler needs to know."""
         ask = self.ask
-        return Waiting(
-            self.id, ask.device_class, frozenset(self.failed_on), ask.device, ask.prefer, ask.urgent
-        )
+        return Waiting(self.id, ask.device_class, frozenset(self.failed_on), ask.device, ask.prefer)
 
 
 class Fences:

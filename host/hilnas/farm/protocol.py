@@ -170,10 +170,10 @@ class EnergyOptions(Options):
     grid_g_per_kwh: float | None = Field(None, ge=0, le=5000)
     """Carbon intensity of the electricity, in g CO2e a kWh: with it reports tell carbon. No default is true."""
 
-    @property
-    def longest_pass_s(self) -> float:
-        """Time that a pass may take on the coarsest meter, with room for a slow one's readings."""
-        stretch = 2 * self.idle_s + 3 * max(self.busy_s, self.coarse_busy_s)
+    def longest_pass_s(self, inference_ms: float) -> float:
+        """Time that a pass may take on the coarsest meter, with room for a slow one's readings and a slow model."""
+        busy_s = max(self.busy_s, self.coarse_busy_s, self.min_runs * inference_ms / 1000)
+        stretch = 2 * self.idle_s + 3 * busy_s
         return max(self.repeats, self.screen_repeats) * stretch
 
 

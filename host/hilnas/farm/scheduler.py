@@ -16,8 +16,6 @@ class Waiting:
     """The one device that may take it; any of the class when empty."""
     prefer: str = ""
     """The device that should take it, and is waited for while it is there and has not failed it."""
-    urgent: bool = False
-    """Goes before all others."""
 
     def may_run_on(self, device: "Free") -> bool:
         """Is a device one of those asked for?"""
@@ -33,14 +31,14 @@ class Free:
 
 
 def assign(waiting: Sequence[Waiting], free: Sequence[Free], known: Sequence[Free]) -> list[tuple[str, str]]:
-    """Return (job, device) pairs: urgent ones, then first come, first served within a class; each device once.
+    """Return (job, device) pairs: first come, first served within a class; each device once.
 
     A device that failed a job gets it again only when every known one that may run it did. `known` are those
     that are connected, `free` those of them that have nothing to do.
     """
     pairs: list[tuple[str, str]] = []
     left = list(free)
-    for job in sorted(waiting, key=lambda job: not job.urgent):
+    for job in waiting:
         everyone = {device.name for device in known if job.may_run_on(device)}
         avoid = job.avoid if everyone - job.avoid else frozenset()
         allowed = everyone - avoid

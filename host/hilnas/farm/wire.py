@@ -117,6 +117,9 @@ def measurement(
     figures = verdict in FIGURE_VERDICTS
     if figures and not (result.HasField("latency") and _sound(result)):
         verdict, message, figures = Verdict.DEVICE_FAULT, "the agent sent figures that cannot be", False
+    if figures and not ask.options.xnnpack and result.runtime.delegate:
+        verdict, figures = Verdict.DEVICE_FAULT, False
+        message = "the agent is too old to leave XNNPACK out: install the host's version"
     evidence = tuple(_evidence(each) for each in result.evidence)
     if figures and not rules_known:
         old = Evidence(
@@ -201,6 +204,7 @@ def _evidence(evidence: measurement_pb2.Evidence) -> Evidence:
         evidence.text,
         evidence.value if evidence.HasField("value") and math.isfinite(evidence.value) else None,
         evidence.limit if evidence.HasField("limit") and math.isfinite(evidence.limit) else None,
+        evidence.preflight,
     )
 
 

@@ -34,6 +34,8 @@ class _Known:
     far_off: int = 0
     """Readings in a row that were far off."""
     unsure: int = 0
+    off: CanaryReading | None = None
+    """The last reading that was not unsure, where it was off."""
 
 
 class Canaries:
@@ -48,9 +50,11 @@ class Canaries:
         """Take up readings of earlier sessions: references stay what they were, blocks begin anew."""
         for reading in readings:
             known = self._known(reading.device, reading.device_class)
-            if reading.median_ms is not None and reading.verdict is Verdict.TRUSTED:
+            if reading.state == "steady" and reading.median_ms is not None:
                 known.medians.append(reading.median_ms)
                 self._first_of_class.setdefault(reading.device_class, reading.device)
+            if reading.state != "unsure":
+                self._note(known, reading)
 
     def is_due(self, device: str) -> bool:
         """Must a device read its canary before its next figure counts?"""
@@ -59,9 +63,11 @@ class Canaries:
         known = self._devices.get(device)
         if known is None or known.read_at is None:
             return True
-        # An unsure reading says nothing; asking again at once would not either.
+        # An unsure reading says nothing; asking again at once would not either. Without any that did, figures of
+        # this device compare with no other's, so it is asked sooner.
         waited = self._clock() - known.read_at >= self._options.every_minutes * 60
-        return waited or len(known.block) >= self._options.every * (1 + known.unsure)
+        patience = self._options.every * (1 + known.unsure) if known.medians else 2 * known.unsure
+        return waited or len(known.block) >= patience
 
     def measured(self, device: str, model_sha256: str) -> None:
         """Note that a device has measured a model."""
@@ -83,22 +89,34 @@ class Canaries:
         options = self._options
         doubtful: tuple[str, ...] = ()
         if abs(drift) <= options.max_drift:
-            state, message, known.far_off, known.block = "steady", "", 0, []
+            state, message, known.block = "steady", "", []
             known.medians.append(value)
             self._first_of_class.setdefault(canary.device_class, canary.device)
         else:
-            known.far_off += abs(drift) > options.quarantine_drift
-            state = "quarantine" if known.far_off >= 2 else "drifting"
+            far = abs(drift) > options.quarantine_drift
+            state = "quarantine" if far and known.far_off >= 1 else "drifting"
             doubtful = tuple(dict.fromkeys(known.block))
             message = (
                 f"the reference model takes {value:.4g} ms on {canary.device}, {drift:+.1%} against "
                 f"{known.medians[0]:.4g} ms at first; at most {options.max_drift:.1%} allowed: look at its "
                 "cooling, its power supply and what else runs there"
             )
-        return CanaryReading(
+        reading = CanaryReading(
             canary.device, canary.device_class, canary.verdict, value, drift, self.factor(canary.device),
             state, doubtful, message,
         )  # fmt: skip
+        self._note(known, reading)
+        return reading
+
+    def off(self, device: str) -> CanaryReading | None:
+        """Return the last reading of a device where it was off; None for one that is steady, or not known."""
+        known = self._devices.get(device)
+        return known.off if known is not None else None
+
+    def _note(self, known: _Known, reading: CanaryReading) -> None:
+        known.off = None if reading.state == "steady" else reading
+        far = abs(reading.drift or 0.0) > self._options.quarantine_drift
+        known.far_off = 0 if known.off is None else known.far_off + far
 
     def begin_block(self, device: str) -> None:
         """Forget what was in doubt: it has been told, and counts from here on."""

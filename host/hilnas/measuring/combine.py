@@ -7,7 +7,7 @@ from statistics import NormalDist, median
 import numpy as np
 
 from hilnas.farm.protocol import CONFIDENCE, Protocol
-from hilnas.trial import Evidence, Latency, Measurement, SessionFigure, Verdict
+from hilnas.trial import CanaryReading, Evidence, Latency, Measurement, SessionFigure, Verdict
 
 RESAMPLES = 4000
 """Bootstrap resamples behind an interval over several sessions."""
@@ -22,11 +22,28 @@ def broken_rules(session: Measurement) -> list[Evidence]:
 
     What the preflight found is told, and does not spoil what the session's own rules find sound.
     """
-    return [e for e in session.evidence if not e.passed and e.rule not in (*_OF_ALL, *PREFLIGHT)]
+    return [e for e in session.evidence if not (e.passed or e.preflight or e.rule in _OF_ALL)]
 
 
-PREFLIGHT = frozenset({"governor", "throttled", "pressure", "processors", "idle-temperature"})
-"""Checks that an agent makes before a session."""
+def spoiling(measurement: Measurement) -> list[Evidence]:
+    """Return the rules that made a measurement UNSTABLE."""
+    return [e for e in measurement.evidence if not (e.passed or e.preflight or e.rule.startswith("energy-"))]
+
+
+def in_doubt(found: Measurement, off: CanaryReading, most: float) -> Measurement:
+    """Return a measurement as UNSTABLE because its device's canary is off: its interval takes the drift in."""
+    evidence = Evidence("canary", False, off.message, off.drift, most)
+    latency, drift = found.latency, off.drift or 0.0
+    if latency is not None:
+        ends = (latency.low_ms, latency.low_ms / (1 + drift), latency.high_ms, latency.high_ms / (1 + drift))
+        latency = replace(latency, low_ms=min(ends), high_ms=max(ends))
+    return replace(
+        found,
+        verdict=Verdict.UNSTABLE,
+        message="; ".join(filter(None, [found.message, off.message])),
+        evidence=(*found.evidence, evidence),
+        latency=latency,
+    )
 
 
 def combine(sessions: Sequence[Measurement], protocol: Protocol, seed: int = 0) -> Measurement:
@@ -42,7 +59,7 @@ def combine(sessions: Sequence[Measurement], protocol: Protocol, seed: int = 0) 
     middle = median(figure.median_ms for figure in figures)
     low, high = _interval(figures, seed)
     evidence = [*_evidence_of(sessions), *_overall(figures, middle, low, high, protocol)]
-    broken = [each for each in evidence if not each.passed and each.rule not in PREFLIGHT]
+    broken = [each for each in evidence if not (each.passed or each.preflight)]
     verdict = Verdict.UNSTABLE if broken else Verdict.TRUSTED
     if broken:
         low = min(low, *(figure.p5_ms for figure in figures), middle)
@@ -126,13 +143,22 @@ def _evidence_of(sessions: Sequence[Measurement]) -> list[Evidence]:
     found = []
     for entries in rules.values():
         failures = [each for each in entries if not each.passed]
-        worst = max(failures or entries, key=lambda each: each.value or 0.0)
+        worst = max(failures or entries, key=_strain)
         if failures and len(sessions) > 1:
             worst = replace(
                 worst, text=f"in {len(failures)} of {len(sessions)} sessions, at worst: {worst.text}"
             )
         found.append(worst)
     return found
+
+
+def _strain(evidence: Evidence) -> float:
+    """Return how far a rule was strained, larger is worse: most rules bound a value above, a few below."""
+    if evidence.value is None or evidence.limit is None:
+        return 0.0
+    beyond = evidence.value - evidence.limit
+    # A rule that bounds from below passes above its limit, and fails below.
+    return -beyond if (beyond > 0) == evidence.passed and beyond != 0 else beyond
 
 
 def _pooled(figures: Sequence[Latency], middle: float, low: float, high: float) -> Latency:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from hilnas.farm import Ask, Farm, Fidelity, MeasurementOptions
 from hilnas.measuring.canary import Canaries
-from hilnas.measuring.combine import broken_rules, combine
-from hilnas.trial import FIGURE_VERDICTS, CanaryReading, Measurement, Verdict
+from hilnas.measuring.combine import broken_rules, combine, in_doubt
+from hilnas.trial import FIGURE_VERDICTS, MODEL_FAULTS, CanaryReading, Measurement, Verdict
 
 Sleep = Callable[[float], Awaitable[object]]
 Taken = Callable[[Measurement], object]
@@ -49,25 +49,43 @@ class Measurer:
     ) -> Measurement:
         """Return the measurement of a model on a class of device, or on the one named; with energy if asked.
 
-        Where the canary then shows that the device has changed, it is taken again. TRUSTED, or UNSTABLE after all attempts; any other verdict is that of the session that had it.
-        `taken` is told of each session.
+        Where the canary then shows that the device has changed, it is taken again, on another board of the class
+        where this one is put away; a figure of a device that stays off is in doubt. TRUSTED, or UNSTABLE after all
+        attempts; any other verdict is that of the session that had it. `taken` is told of each session.
         """
         fidelity = fidelity or self.options.fidelity
         found = await self._sessions(model_sha256, device_class, fidelity, device, taken)
-        if self._canary and found.verdict in FIGURE_VERDICTS:
-            self.canaries.measured(found.device, model_sha256)
-            reading = await self._read_canary(found)
-            if reading is not None and reading.state == "drifting":
+        if self._canary:
+            steady = await self._is_steady(found)
+            if not steady:
                 found = await self._sessions(model_sha256, device_class, fidelity, device, taken)
-            found = replace(found, canary_factor=self.canaries.factor(found.device))
+                await self._is_steady(found)
+            found = self._by_canary(found)
         if energy and found.verdict in FIGURE_VERDICTS:
             return await self._with_energy(found, fidelity)
         return found
 
+    async def _is_steady(self, found: Measurement) -> bool:
+        """Have the device of a measurement read its canary, if that is due; False where that has shown a change."""
+        if found.verdict not in FIGURE_VERDICTS:
+            return True
+        self.canaries.measured(found.device, found.model_sha256)
+        reading = await self._read_canary(found)
+        return reading is None or reading.state not in ("drifting", "quarantine")
+
+    def _by_canary(self, found: Measurement) -> Measurement:
+        """Return a measurement with its device's factor, and in doubt where the device is not what it was."""
+        if found.verdict not in FIGURE_VERDICTS:
+            return found
+        found = replace(found, canary_factor=self.canaries.factor(found.device))
+        off = self.canaries.off(found.device)
+        return found if off is None else in_doubt(found, off, self.options.canary.max_drift)
+
     async def _with_energy(self, found: Measurement, fidelity: Fidelity) -> Measurement:
         """Have the device that was measured measure energy as well, in a pass of its own.
 
-        A pass that fails leaves the other figures as they are, and says why there is no energy.
+        A fault of the device or its meter leaves the other figures as they are, and says why there is no energy;
+        one of the model is that of the measurement.
         """
         ask = Ask(
             found.model_sha256,
@@ -76,12 +94,22 @@ class Measurer:
             fidelity,
             device=found.device,
             energy=True,
+            expected_ms=found.latency.median_ms if found.latency else 0.0,
         )
         passed = await self.farm.measure_energy(ask)
+        if passed.verdict in MODEL_FAULTS:
+            found = replace(
+                found, verdict=passed.verdict, message=f"while energy was measured: {passed.message}"
+            )
+        # What was seen of the device during this pass is no evidence on the latency.
+        own = (
+            e if e.rule.startswith("energy-") else replace(e, rule=f"energy-{e.rule}")
+            for e in passed.evidence
+        )
         return replace(
             found,
             energy=passed.energy,
-            evidence=(*found.evidence, *passed.evidence),
+            evidence=(*found.evidence, *own),
             protocol_hash=ask.protocol.hash,
             device_ms=found.device_ms + passed.device_ms,
         )

@@ -27,6 +27,8 @@ FORMAT = 1
 class TableError(HilnasError, RuntimeError):
     """A latency table cannot be used, or does not have what is asked."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class TableHead:
@@ -143,12 +145,21 @@ class LatencyTable:
         return all(key in self.parts and self.parts[key].latency_ms is not None for key in keys)
 
     def _read(self) -> None:
-        lines = self.path.read_bytes().split(b"\n")
+        content = self.path.read_bytes()
+        whole, torn = content[: content.rfind(b"\n") + 1], content[content.rfind(b"\n") + 1 :]
+        beginning = json.dumps({"format": FORMAT}).encode()[:-1]
+        if not whole and torn.startswith(beginning[: len(torn)]):
+            # It was broken off before its first line was through: there is nothing to lose.
+            self.path.write_bytes(b"")
+            self._write({"format": FORMAT, "head": asdict(self.head)})
+            return
         try:
-            head = json.loads(lines[0])
+            head, *rows = [json.loads(line) for line in whole.splitlines()]
             known = TableHead(**head["head"])
             if head["format"] != FORMAT:
                 raise ValueError(f"format {head['format']}")  # noqa: TRY301
+            for row in rows:
+                self._take(row)
         except (ValueError, KeyError, TypeError) as error:
             raise TableError(f"{self.path} is no latency table ({error}): name another file") from error
         for name, ours in asdict(self.head).items():
@@ -156,17 +167,15 @@ class LatencyTable:
                 raise TableError(
                     f"{self.path} is about {name.replace('_', ' ')} {theirs}, not {ours}: name another file with --out"
                 )
-        for line in lines[1:-1]:
-            self._take(json.loads(line))
-        if lines[-1]:
+        if torn:
             # A line without its end was being written when the power went: it is measured again.
             with self.path.open("r+b") as file:
-                file.truncate(len(b"\n".join(lines[:-1])) + 1)
+                file.truncate(len(whole))
 
     def _take(self, row: Mapping[str, Any]) -> None:
         if "part" in row:
             self.parts[row["part"]["key"]] = Entry(**row["part"])
-        elif "net" in row:
+        else:
             self.nets[row["net"]["key"]] = Entry(**row["net"])
 
     def _write(self, row: Mapping[str, Any]) -> None:

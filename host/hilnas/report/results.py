@@ -8,6 +8,7 @@ from typing import Any
 
 from hilnas.energy import carbon_g, carbon_of
 from hilnas.export import check_int8
+from hilnas.measuring.combine import spoiling
 from hilnas.objectives import Objective, best_trials, front_hypervolume, pareto_front
 from hilnas.recipe import check_recipe
 from hilnas.report.card import model_card
@@ -168,9 +169,7 @@ def measuring_warnings(history: History) -> list[str]:
             )
         unstable = sum(m.verdict is Verdict.UNSTABLE for m in own)
         if unstable > UNSTABLE_SHARE * len(own):
-            rules = Counter(
-                e.rule for m in own if m.verdict is Verdict.UNSTABLE for e in m.evidence if not e.passed
-            )
+            rules = Counter(e.rule for m in own if m.verdict is Verdict.UNSTABLE for e in spoiling(m))
             often = ", ".join(rule for rule, _ in rules.most_common(3))
             found.append(
                 f"{unstable} of {len(own)} figures of {device} are UNSTABLE, most often by {often}: "

@@ -1,23 +1,25 @@
 """Whose energy a search can measure, and that no two boundaries meet on one axis."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hilnas.energy import one_boundary
 from hilnas.farm.devices import DeviceFacts
 from hilnas.farm.protocol import EnergyOptions
 
 
-def energy_boundaries(options: EnergyOptions, devices: Sequence[DeviceFacts]) -> dict[str, str]:
+def energy_boundaries(
+    options: EnergyOptions, devices: Sequence[DeviceFacts], classes: Iterable[str]
+) -> dict[str, str]:
     """Return the boundary of the meters of each class of device of which every one has the meter asked for.
 
     BoundaryError where devices of one class are metered at different boundaries: their figures don't compare.
     """
     found: dict[str, str] = {}
-    for name in dict.fromkeys(device.device_class for device in devices):
+    for name in dict.fromkeys(classes):
         of_class = [device for device in devices if device.device_class == name]
         meters = {device.name: device.meter(options.meter) for device in of_class}
         seen = {device: meter.boundary for device, meter in meters.items() if meter is not None}
-        if len(seen) == len(of_class):
+        if of_class and len(seen) == len(of_class):
             found[name] = one_boundary(seen)
     return found
 

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from hilnas.estimators.train import binomial_se
-from hilnas.measuring.accuracy import agreement, examples_file, outputs_on_device
+from hilnas.measuring.accuracy import agreement, outputs_on_device
 from hilnas.measuring.measurer import Measurer
 from hilnas.search.setup import Setup
 from hilnas.store import ModelFiles
@@ -32,9 +32,10 @@ class DeviceAccuracy:
         split = task.split("validation").subset(self._options.examples, self._setup.seed)
         batch = prepare(task, split, (model.input_shape[1], model.input_shape[2]))
         levels = model.quantize(batch.inputs.numpy())
-        digest = self._examples.put(examples_file(levels))
         farm, options = self._measurer.farm, self._measurer.options
-        asked = outputs_on_device(farm, options, model_sha256, digest, device_class)
+        asked = outputs_on_device(
+            farm, options, model_sha256, levels, model.classes, self._examples, device_class
+        )
         outputs, ours = await asyncio.gather(asked, asyncio.to_thread(model.run, levels))
         return agreement(outputs, ours, batch.labels.numpy())
 

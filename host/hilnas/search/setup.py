@@ -97,22 +97,28 @@ def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Se
         )
     objectives = resolve_objectives(recipe, devices)
     _check_runtime(recipe.measurement.runtime, objectives, devices)
+    _check_defaults(recipe.measurement.runtime, objectives, devices)
     asked = [o.device_class for o in objectives if o.device_class is not None]
+    classes = tuple(dict.fromkeys(asked))
     return Setup(
         recipe=recipe,
         task=task,
         space=make_space(recipe, task.shape, task.classes),
         estimator=find(Axis.ESTIMATOR, recipe.estimator.name)(recipe.options(Axis.ESTIMATOR)),
         objectives=objectives,
-        device_classes=tuple(dict.fromkeys(asked)),
-        boundaries=energy_boundaries(recipe.measurement.energy, devices) if _measures_energy(recipe) else {},
+        device_classes=classes,
+        boundaries=energy_boundaries(recipe.measurement.energy, devices, _metered(recipe, objectives)),
     )
 
 
-def _measures_energy(recipe: Recipe) -> bool:
-    """Whether anything's energy is wanted; where it is not, meters need not agree."""
-    asked = any(objective.quantity is Quantity.ENERGY for objective in recipe.objective)
-    return asked or recipe.measurement.energy.when != "objective"
+def _metered(recipe: Recipe, objectives: Sequence[Objective]) -> list[str]:
+    """Return the classes whose energy is wanted; meters of others need not agree."""
+    everything = recipe.measurement.energy.when != "objective"
+    return [
+        o.device_class
+        for o in objectives
+        if o.device_class is not None and (everything or o.quantity is Quantity.ENERGY)
+    ]
 
 
 def _check_runtime(runtime: str, objectives: Sequence[Objective], devices: Sequence[DeviceFacts]) -> None:
@@ -124,6 +130,23 @@ def _check_runtime(runtime: str, objectives: Sequence[Objective], devices: Seque
             raise SearchError(
                 f'measurement.runtime is "{runtime}", but {device.name} has {", ".join(offered)}: '
                 "ask for one of those, or install it there"
+            )
+
+
+def _check_defaults(runtime: str, objectives: Sequence[Objective], devices: Sequence[DeviceFacts]) -> None:
+    """See that devices of a class prefer one runtime where none is named: figures of two don't mix."""
+    for name in {objective.device_class for objective in objectives if objective.device_class}:
+        preferred = {
+            device.name: device.runtimes[0]
+            for device in devices
+            if device.device_class == name and device.runtimes
+        }
+        if not runtime and len(set(preferred.values())) > 1:
+            told = ", ".join(f"{device}: {first}" for device, first in preferred.items())
+            raise SearchError(
+                f'devices of class "{name}" would measure with different runtimes ({told}): name one in '
+                "measurement.runtime, install one version on all, or give them classes of their own "
+                "(hilnas-agent --device-class)"
             )
 
 
@@ -151,6 +174,6 @@ def _resolve(objective: Objective, recipe: Recipe, devices: Sequence[DeviceFacts
         )
     if objective.quantity is Quantity.ENERGY:
         options = recipe.measurement.energy
-        if wanted not in energy_boundaries(options, devices):
+        if wanted not in energy_boundaries(options, devices, [wanted]):
             raise SearchError(f'objective "energy" cannot be measured: {unmetered(options, wanted, devices)}')
     return objective.model_copy(update={"device_class": wanted})

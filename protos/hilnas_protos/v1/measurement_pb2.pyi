@@ -120,18 +120,20 @@ class Preflight(_message.Message):
     def __init__(self, max_above_idle_c: _Optional[float] = ..., max_cooldown_ms: _Optional[int] = ..., max_pressure: _Optional[float] = ..., refuse: bool = ...) -> None: ...
 
 class Evidence(_message.Message):
-    __slots__ = ("rule", "value", "limit", "passed", "text")
+    __slots__ = ("rule", "value", "limit", "passed", "text", "preflight")
     RULE_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     PASSED_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    PREFLIGHT_FIELD_NUMBER: _ClassVar[int]
     rule: str
     value: float
     limit: float
     passed: bool
     text: str
-    def __init__(self, rule: _Optional[str] = ..., value: _Optional[float] = ..., limit: _Optional[float] = ..., passed: bool = ..., text: _Optional[str] = ...) -> None: ...
+    preflight: bool
+    def __init__(self, rule: _Optional[str] = ..., value: _Optional[float] = ..., limit: _Optional[float] = ..., passed: bool = ..., text: _Optional[str] = ..., preflight: bool = ...) -> None: ...
 
 class WorkerLimits(_message.Message):
     __slots__ = ("deadline_ms", "address_space_mib")

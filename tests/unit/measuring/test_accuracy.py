@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import io
 
 import numpy as np
@@ -6,7 +7,13 @@ import pytest
 
 from hilnas.farm import Farm, MeasurementOptions
 from hilnas.farm.service import AgentServer
-from hilnas.measuring.accuracy import agreement, as_array, examples_file, outputs_on_device
+from hilnas.measuring.accuracy import (
+    MOST_OUTPUT_BYTES,
+    agreement,
+    as_array,
+    examples_file,
+    outputs_on_device,
+)
 from hilnas.store import ModelFiles
 from hilnas.trial import DeviceOutputs, Verdict
 from hilnas_protos.v1 import measurement_pb2
@@ -56,6 +63,33 @@ def test_what_cannot_be_compared():
         agreement(outputs(HOST[:3]), HOST)
 
 
+def test_what_one_answer_cannot_hold_goes_in_parts(tmp_path):
+    async def main():
+        models, examples = ModelFiles(tmp_path), ModelFiles(tmp_path, ".npy")
+        model = models.put(b"model")
+        farm = Farm(models, examples=examples)
+        server = AgentServer(farm)
+        address = await server.start("127.0.0.1:0")
+        try:
+            agent = await ScriptedAgent(address).connect()
+            half = MOST_OUTPUT_BYTES // 2
+            asking = asyncio.ensure_future(
+                outputs_on_device(farm, MeasurementOptions(), model, HOST, half, examples, CLASS)
+            )
+            for some in (HOST[:2], HOST[2:]):
+                job = await agent.job()
+                assert job.evaluation.examples.sha256 == hashlib.sha256(examples_file(some)).hexdigest()
+                assert job.limits.deadline_ms > 60_000
+                sent = measurement_pb2.Outputs(shape=[3], dtype="int8", count=2, content=some.tobytes())
+                await agent.answer(job, outputs=sent)
+            return await asking
+        finally:
+            await farm.close()
+            await server.stop()
+
+    assert (as_array(asyncio.run(main())) == HOST).all()
+
+
 @pytest.mark.parametrize("content", [HOST.tobytes(), b"short", None])
 def test_over_the_wire(tmp_path, content):
     """An agent that knows no evaluations answers without outputs, a lying one with too few."""
@@ -68,7 +102,9 @@ def test_over_the_wire(tmp_path, content):
         address = await server.start("127.0.0.1:0")
         try:
             agent = await ScriptedAgent(address).connect()
-            asking = asyncio.ensure_future(outputs_on_device(farm, MeasurementOptions(), model, file, CLASS))
+            asking = asyncio.ensure_future(
+                outputs_on_device(farm, MeasurementOptions(), model, HOST, 3, examples, CLASS)
+            )
             for _ in range(1 if content == HOST.tobytes() else 3):
                 job = await agent.job()
                 assert job.evaluation.examples.sha256 == file

@@ -143,10 +143,53 @@ def test_a_board_that_has_changed_measures_again_and_is_told():
     assert [reading.state for reading in heard] == ["steady", "drifting"]
     assert len(heard[1].doubtful) == 3
     assert [ask.model_sha256 for ask in board.asks].count(f"{3:064x}") == 2
-    assert found[3].verdict is Verdict.TRUSTED
+    assert found[3].verdict is Verdict.UNSTABLE, "it still is not what it was"
+    assert found[3].latency.low_ms <= 2.0 < found[3].latency.median_ms
+    assert found[3].evidence[-1].rule == "canary"
 
 
-def test_a_board_that_is_far_off_twice_is_put_away():
+def test_a_board_that_is_far_off_twice_is_put_away_and_its_figures_are_in_doubt():
     board = Board(4, 1.2)
-    search(board, 4)
-    assert [name for name, _ in board.quarantined] == ["one"]
+    found, heard = search(board, 6)
+    assert {name for name, _ in board.quarantined} == {"one"}
+    assert heard[1].state == "quarantine"
+    # The class has no other board, so it goes on.
+    assert [one.verdict for one in found[3:]] == [Verdict.UNSTABLE] * 3
+
+
+def test_a_board_that_was_put_away_leaves_its_model_to_another():
+    class Pair(Board):
+        async def measure(self, ask):
+            name = ask.device or ask.prefer or ("two" if self.quarantined else "one")
+            self.asks.append(ask)
+            slow = 1.2 if name == "one" and len(self.asks) > self.slow_after else 1.0
+            return replace(session(2.0 * slow, device=name), model_sha256=ask.model_sha256)
+
+    found, heard = search(Pair(4, 1.2), 4)
+    assert [one.device for one in found] == ["one"] * 3 + ["two"]
+    assert found[3].verdict is Verdict.TRUSTED
+    assert found[3].canary_factor == 1.0
+    assert [(reading.device, reading.state) for reading in heard][1:] == [
+        ("one", "quarantine"),
+        ("two", "steady"),
+    ]
+
+
+def test_readings_that_were_off_do_not_move_the_factor_after_a_restart(clock):
+    readings, canaries = [], Canaries(OPTIONS, clock)
+    for name, value in [("one", 2.0), ("two", 2.0), ("two", 2.0), ("two", 2.4), ("two", 2.4), ("two", 2.4)]:
+        readings.append(canaries.read(session(value, device=name)))
+    later = Canaries(OPTIONS, clock)
+    later.restore(readings)
+    assert later.factor("two") == canaries.factor("two") == 1.0
+    assert later.off("two") is not None
+    assert later.off("one") is None
+    assert later.read(session(2.4, device="two")).state == "quarantine"
+
+
+def test_a_board_that_was_never_sure_is_asked_sooner(canaries):
+    canaries.read(session(2.0, verdict=Verdict.UNSTABLE))
+    canaries.measured("one", "a")
+    assert not canaries.is_due("one")
+    canaries.measured("one", "b")
+    assert canaries.is_due("one")

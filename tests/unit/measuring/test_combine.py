@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from hilnas.measuring import combine
 from hilnas.measuring.compare import paired_ratio
-from hilnas.trial import Verdict
+from hilnas.trial import Evidence, Verdict
 from tests.unit.measuring.sessions import FULL, SCREEN, session
 
 
@@ -47,9 +49,22 @@ def test_a_broken_rule_is_told_once_with_its_worst_session():
 
 
 def test_what_the_preflight_found_is_told_and_does_not_spoil():
-    whole = combine([session(broken=["governor"])], SCREEN)
+    seen = Evidence("governor", False, "powersave", preflight=True)
+    one = session()
+    whole = combine([replace(one, evidence=(*one.evidence, seen))], SCREEN)
     assert whole.verdict is Verdict.TRUSTED
     assert not rules(whole)["governor"].passed
+
+
+@pytest.mark.parametrize(
+    ("limit", "passed", "worst"), [(0.97, False, 0.5), (0.4, True, 0.5), (None, True, 0.95)]
+)
+def test_the_worst_of_a_rule_that_bounds_from_below_is_the_lowest(limit, passed, worst):
+    found = [
+        replace(session(), evidence=(Evidence("frequency", passed, f"ran at {value}", value, limit),))
+        for value in (0.95, 0.5, 0.96)
+    ]
+    assert rules(combine(found, FULL))["frequency"].value == worst
 
 
 def test_an_unstable_figure_has_the_interval_of_all_that_was_seen():

@@ -70,7 +70,13 @@ def test_what_is_missing_or_failed_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"{}\n", "no latency table"), (b"torn", "no latency table"), (b"", "no latency table")],
+    [
+        (b"{}\n", "no latency table"),
+        (b"torn", "no latency table"),
+        (b"\x00\xff\n\x00", "no latency table"),
+        (b'{"format": 1, "head": {"space": "x"}}\n', "no latency table"),
+        (b'{"format": 9, "head": null}\n', "no latency table"),
+    ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path, content, said):
     path = tmp_path / "t.jsonl"
@@ -78,6 +84,27 @@ def test_a_file_of_something_else_is_refused(tmp_path, content, said):
     with pytest.raises(TableError, match=said):
         LatencyTable(path, HEAD)
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("cut", [0, 1, 8, 13, 40])
+def test_a_table_that_broke_off_at_its_first_line_begins_anew(tmp_path, cut):
+    path = tmp_path / "t.jsonl"
+    LatencyTable(path, HEAD)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    LatencyTable(path, HEAD).add_part("a", _measured(1.0))
+    assert LatencyTable(path, HEAD).parts["a"].latency_ms == 1.0
+
+
+def test_garbage_inside_is_refused_and_left_alone(tmp_path):
+    path = tmp_path / "t.jsonl"
+    _filled(path)
+    for line in (b"not json\n", b'{"part": {"key": "a", "odd": 1}}\n', b"{}\n"):
+        content = path.read_bytes() + line
+        path.with_name("u.jsonl").write_bytes(content)
+        with pytest.raises(TableError, match="no latency table"):
+            LatencyTable(path.with_name("u.jsonl"), HEAD)
+        assert path.with_name("u.jsonl").read_bytes() == content
 
 
 def test_another_devices_table_is_refused(tmp_path):
