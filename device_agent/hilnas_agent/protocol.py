@@ -5,6 +5,7 @@ Clock and inference are handed in, so the rules run in tests without time or mod
 
 import math
 from array import array
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ Invoke = Callable[[], object]
 _MAX_LOOPS = 1 << 24
 _MAX_SAMPLES = 1 << 16
 _NS_PER_MS = 1_000_000
+_WINDOW = 2 * LEAST
+"""Timings that are compared to see whether they have become alike."""
 _STRETCH_NS = 100 * _NS_PER_MS
 """Samples are judged together, by what else the device did, in stretches of this length."""
 _Z = 1.96
@@ -33,7 +36,9 @@ class Timing:
     warmup_runs: int = 0
     warmup_ns: int = 0
     stationary: bool | None = None
-    """Did the warm-up end because timings had become alike? None when that was not asked for."""
+    """Did the warm-up end because timings had become alike? None when that was not asked for, or not told."""
+    too_slow: bool = False
+    """It was asked for, but so many timings would have taken too long."""
     held_ns: int = 0
     """Part of the warm-up that was longer than the settings ask."""
     sampling_ns: int = 0
@@ -73,10 +78,15 @@ def measure(invoke: Invoke, clock: Clock, settings: Settings, hooks: Hooks) -> T
     timing = Timing(first_ns=clock() - start)
     hooks.warming()
     begin = clock()
-    fastest = _warm_up(invoke, clock, settings, timing, hooks.may_sample)
+    last: deque[int] = deque(maxlen=_WINDOW)
+    fastest = _warm_up(invoke, clock, settings, timing, hooks.may_sample, last)
     wanted_ns = round(settings.min_sample_ms * _NS_PER_MS)
     timing.inner_loops = _calibrate(invoke, clock, wanted_ns, fastest)
-    _settle(invoke, clock, settings, timing, begin)
+    if settings.max_warmup_ms:
+        # What held the warm-up up was none of its doing, so it does not count.
+        ends_ns = begin + settings.max_warmup_ms * _NS_PER_MS + timing.held_ns
+        # Single inferences are like samples only where a sample is a single one.
+        _settle(invoke, clock, settings, timing, ends_ns, last if timing.inner_loops == 1 else deque())
     hooks.sampling()
     start = clock()
     _sample(invoke, clock, settings, timing, hooks.stretch)
@@ -85,9 +95,17 @@ def measure(invoke: Invoke, clock: Clock, settings: Settings, hooks: Hooks) -> T
 
 
 def _warm_up(
-    invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, may_sample: Callable[[], bool]
+    invoke: Invoke,
+    clock: Clock,
+    settings: Settings,
+    timing: Timing,
+    may_sample: Callable[[], bool],
+    timings: "deque[int]",
 ) -> int:
-    """Infers until the runs and the time are spent and sampling may begin; the fastest inference, in ns."""
+    """Infers until the runs and the time are spent and sampling may begin; the fastest inference, in ns.
+
+    Each inference goes into `timings`, in ns.
+    """
     enough_ns = settings.warmup_ms * _NS_PER_MS
     fastest, runs = timing.first_ns, 0
     begin = last = clock()
@@ -99,6 +117,7 @@ def _warm_up(
                 break
         invoke()
         now = clock()
+        timings.append(now - last)
         fastest = min(fastest, now - last)
         last = now
         runs += 1
@@ -123,25 +142,56 @@ def _calibrate(invoke: Invoke, clock: Clock, wanted_ns: int, fastest_ns: int) ->
     return loops
 
 
-def _settle(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, begin_ns: int) -> None:
-    """Goes on warming up until timings are stationary, or the time for it is spent."""
-    if not settings.max_warmup_ms:
-        return
-    loops, ends_at = range(timing.inner_loops), begin_ns + settings.max_warmup_ms * _NS_PER_MS
-    timings: list[int] = []
-    start = clock()
+def _settle(
+    invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, ends_ns: float, before: "deque[int]"
+) -> None:
+    """Goes on warming up until timings are stationary, by `ends_ns` where there is the time for that.
+
+    A slow model has not: there the warm-up's own timings, `before`, may show it, and what fails it are timings
+    that began after `ends_ns`. Where these would take longer than the sampling may, it is not told.
+    """
+    loops, now = range(timing.inner_loops), clock()
+    timings: deque[int] = deque(maxlen=_WINDOW)
+    fair_from: float = now
+    fair, gives_up_ns = 0, math.inf
+    if before and _WINDOW * min(before) > ends_ns - now:
+        timings.extend(before)
+        fair_from = ends_ns
+        # Those of a warm-up that was held up were taken beside other work.
+        fair = 0 if timing.held_ns else _since(ends_ns, now, timings)
     while True:
+        if len(timings) == _WINDOW and is_stationary(list(timings)):
+            timing.stationary = True
+            return
+        start = clock()
+        if start >= ends_ns and timings:
+            if fair >= _WINDOW:
+                timing.stationary = False
+                return
+            took = min(timings)
+            if gives_up_ns == math.inf:
+                gives_up_ns = start + max(settings.max_sampling_ms * _NS_PER_MS, settings.floor * took)
+            if start + (_WINDOW - fair) * took > gives_up_ns:
+                timing.too_slow = True
+                return
         for _ in loops:
             invoke()
         end = clock()
         timings.append(end - start)
+        fair += start >= fair_from
         timing.warmup_runs += timing.inner_loops
         timing.warmup_ns += end - start
-        timing.stationary = len(timings) >= 2 * LEAST and is_stationary(timings[-2 * LEAST :])
-        # What held the warm-up up before was none of its doing, so it does not count.
-        if timing.stationary or end - timing.held_ns >= ends_at:
-            return
-        start = clock()
+
+
+def _since(moment_ns: float, end_ns: int, timings: "deque[int]") -> int:
+    """How many of the timings, of which the last ended at `end_ns`, began at that moment or after it."""
+    count = 0
+    for took in reversed(timings):
+        end_ns -= took
+        if end_ns < moment_ns:
+            break
+        count += 1
+    return count
 
 
 def _sample(

@@ -64,6 +64,10 @@ def sample_evidence(timing: Timing, settings: Settings) -> list[Evidence]:
                 "raise max_warmup_ms, or look for what disturbs the device",
             )
         )
+    elif timing.too_slow:
+        found.append(
+            Evidence("warm-up", True, "not checked: so slow a model would have to warm up for far too long")
+        )
     drift, spread, outliers = drift_share(kept), mad_share(kept), outlier_share(kept)
     found += [
         at_most("drift", drift, rules.max_drift, f"the last third of the samples is {drift:.1%} off the first"),

@@ -12,6 +12,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 
@@ -356,6 +357,41 @@ def test_a_farm_measures_on_two_phones_of_one_hub(adb, phone, standing, tmp_path
         assert measurement.latency.median_ms > 0
         assert measurement.peak_memory_kib > 0
         assert "throttled" in {each.rule for each in measurement.evidence}
+
+
+def test_a_hub_serves_one_host_after_the_other(adb, standing, tmp_path):
+    program, digest = benchmark_program.write(tmp_path)
+    arguments = ("--benchmark-binary", program, "--benchmark-sha256", digest, "--serial", standing.serial)
+    with FakeHost() as first, HubProcess(adb, first.address, tmp_path, *arguments) as process:
+        streams = [first.wait_stream()]
+        # What the phone was still doing for the host that leaves is of no use to the next one.
+        limits = wire.WorkerLimits(deadline_ms=3_600_000)
+        first.submit(first.job(first.add(tiny_models.slow()), "left", limits=limits))
+        assert first.started.get(timeout=PATIENCE_S).job_id == "left"
+        streams[-1].send(goodbye={"reason": "the host has finished"})
+        assert streams[-1].ended.wait(PATIENCE_S)
+        first.stop()
+
+        with FakeHost(port=first.port) as second:
+            streams.append(second.wait_stream())
+            assert not streams[-1].hello.running_job_ids
+            result = second.measure(tiny_models.good(), job_id="next")
+            assert (result.job_id, result.verdict in MEASURED) == ("next", True), result.message
+            # A host that stays may send it away as well, and has it again.
+            streams[-1].send(goodbye={"reason": "the host has finished"})
+            streams.append(second.wait_stream())
+            streams[-1].send(goodbye={"reason": "the host has finished"})
+            assert streams[-1].ended.wait(PATIENCE_S)
+
+        assert {stream.hello.device_name for stream in streams} == {standing.serial}
+        epochs = [stream.hello.session_epoch for stream in streams]
+        assert epochs == sorted(set(epochs))
+        assert process.process.poll() is None
+        third = FakeHost(port=first.port)
+        third.refusal = (grpc.StatusCode.UNAUTHENTICATED, "a token is needed")
+        with third:
+            assert process.process.wait(timeout=PATIENCE_S) == 4
+        assert "HILNAS_TOKEN" in process.logged()
 
 
 def test_a_binary_of_another_hash_is_refused_before_anything_runs(adb, tmp_path):

@@ -11,13 +11,16 @@ from hilnas_agent.meters import COUNTER, MeterError, Reading, Traits
 _NS = 1e-9
 _LATE = 3.0
 """An interval of so many usual ones is a gap."""
+_VAGUE, _HARMLESS = 4.0, 0.1
+"""A reading dated so many times as vaguely as usual is left out, if by more than that share of an interval."""
 
 
 class Trace:
     """Energy over time by a meter's readings, in their order; MeterError for a counter that runs backwards.
 
     A counter's energy is the difference of its readings, its wraps made up for; that of a power meter is the
-    area under straight lines between its readings.
+    area under straight lines between its readings. A reading that took far longer than usual is left out:
+    what it says is a gap, not a doubt about the others' dates.
     """
 
     def __init__(self, readings: Sequence[Reading], traits: Traits) -> None:
@@ -26,9 +29,11 @@ class Trace:
         # Two clocks may order two readings differently; what counts is when each was taken.
         order = np.argsort(clock, kind="stable")
         fresh = order[np.concatenate(([True], np.diff(clock[order]) > 0))] if len(clock) else order
+        vague = np.array(within, np.int64)[fresh]
+        fresh = fresh[vague <= _most_vague(vague, clock[fresh])]
         self.clock_ns: NDArray[np.int64] = clock[fresh]
         self._values = np.array(values, np.float64)[fresh]
-        self.within_ns = max(within, default=0)
+        self.within_ns = max((within[place] for place in fresh), default=0)
         self.kind = traits.kind
         steps_s = np.diff(self.clock_ns) * _NS
         if self.kind == COUNTER:
@@ -101,6 +106,14 @@ class Trace:
     def _mean(self, begin_ns: float, end_ns: float) -> float:
         first, last = np.interp((begin_ns, end_ns), self.clock_ns, self._joules)
         return float(last - first) / ((end_ns - begin_ns) * _NS)
+
+
+def _most_vague(within_ns: NDArray[np.int64], clock_ns: NDArray[np.int64]) -> float:
+    """How vaguely a reading may be dated, in ns, to be of use among the others."""
+    if len(clock_ns) < 2:
+        return float("inf")
+    usual_ns = float(np.median(np.diff(clock_ns)))
+    return max(_VAGUE * float(np.median(within_ns)), _HARMLESS * usual_ns)
 
 
 def _unwrapped(steps_j: NDArray[np.float64], traits: Traits) -> NDArray[np.float64]:

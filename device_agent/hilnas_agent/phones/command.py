@@ -25,10 +25,16 @@ A phone is measured by benchmark_model, TFLite's own program, or by this agent's
 Python with a TFLite runtime; the worker is preferred. The class of a phone that is driven so ends in "-adb".
 deploy/README.md says how to prepare a phone, and where benchmark_model comes from.
 
+The hub is a service: when a host ends, such as one "hilnas measure", it dials the same address again, within
+ten seconds or so, until the next one listens there. It ends by a signal, or when a host refuses it.
+
 examples:
   hilnas-agent hub --list
   hilnas-agent hub --host 127.0.0.1:7707 --benchmark-binary ./benchmark_model \\
       --benchmark-sha256 $(sha256sum benchmark_model | cut -d' ' -f1)
+
+exit codes: 0 ended by a signal, 2 wrong arguments, 3 refused (versions do not fit),
+            4 refused (token or enrolment), 5 this machine cannot be a hub as asked
 """
 
 

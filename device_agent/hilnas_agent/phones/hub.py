@@ -1,4 +1,8 @@
-"""Keeps a session to the host for each phone that is ready, and says what to do about the others."""
+"""Keeps a session to the host for each phone that is ready, and says what to do about the others.
+
+A host that sends a phone away may be the end of one `hilnas measure`, and the next host listens at the same
+address: unlike the ordinary agent, the hub dials again.
+"""
 
 import logging
 import re
@@ -14,7 +18,7 @@ from hilnas_agent.phones.adb import AdbMissingError, LinkError, Server
 from hilnas_agent.phones.bench import Driven, Equipment, drive
 from hilnas_agent.phones.states import Seen
 from hilnas_agent.runner import Runner
-from hilnas_agent.session import DENIED, REFUSED, Epochs, Identity, Session
+from hilnas_agent.session import DENIED, REFUSED, Backoff, Epochs, Identity, Session
 from hilnas_protos.v1 import agent_pb2, device_pb2
 from hilnas_protos.v1 import measurement_pb2 as wire
 
@@ -22,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_EVERY_S = 1.0
 _TRY_AGAIN_S = 10.0
+_LASTING_S = 30.0
+"""A session that lasted so long was no quick dismissal: the pauses before dialling again begin anew."""
 _LAST_WORDS_S = 3.0
 _JOIN_S = 5.0
 
@@ -40,7 +46,10 @@ class SharedFetcher(Fetcher):
 
 
 class Plugged(threading.Thread):
-    """One phone while it is plugged in: looked over, then served until it goes or the host sends it away."""
+    """One phone while it is plugged in: looked over, then served until it goes or the host sends it away.
+
+    `backoff` has the pauses after hosts that sent it away; each next one of the same phone goes on with it.
+    """
 
     def __init__(
         self,
@@ -51,6 +60,7 @@ class Plugged(threading.Thread):
         stub: Any,
         metadata: tuple[tuple[str, str], ...],
         fetcher: Fetcher,
+        backoff: Backoff,
     ) -> None:
         super().__init__(name=f"phone {seen.serial}", daemon=True)
         self._server, self._seen, self._device_name, self._equipment = server, seen, name, equipment
@@ -58,16 +68,19 @@ class Plugged(threading.Thread):
         self._folder = equipment.folder / re.sub(r"[^A-Za-z0-9._-]", "_", seen.serial)
         self._lock = threading.Lock()
         self._over = False
+        self.backoff = backoff
         self._runner: Runner | None = None
         self._session: Session | None = None
         self.code: int | None = None
         """Exit code of its session, once that has ended by the host's word."""
         self.trouble = ""
         """Why it cannot be used, with the remedy."""
-        self.ended_at = 0.0
+        self.again_at = 0.0
+        """When to try again, by the monotonic clock, once this has ended."""
 
     def run(self) -> None:
         """Serves the phone."""
+        pause_s = _TRY_AGAIN_S
         try:
             driven = drive(self._server.link(self._seen.serial), self._equipment, self._fetcher, self._folder)
             session = self._prepare(driven)
@@ -75,13 +88,18 @@ class Plugged(threading.Thread):
                 _log.info(
                     "phone %s is %s of class %s", self._seen.serial, self._device_name, driven.device_class
                 )
-                self.code = session.run()
+                began = time.monotonic()
+                code = session.run()
+                if time.monotonic() - began >= _LASTING_S:
+                    self.backoff.reset()
+                pause_s = self.backoff.pause()
+                self.code = code
         except (LinkError, FaultError, OSError) as error:
             self.trouble = str(error)
         finally:
             if self._runner is not None:
                 self._runner.stop()
-            self.ended_at = time.monotonic()
+            self.again_at = time.monotonic() + pause_s
 
     @property
     def connected(self) -> bool:
@@ -157,7 +175,7 @@ class Hub:
         self._told: dict[str, str] = {}
 
     def run(self) -> int:
-        """Serves phones until the host refuses them; the exit code."""
+        """Serves phones until a host refuses them; the exit code."""
         while True:
             code = self._look()
             if code is not None:
@@ -202,23 +220,22 @@ class Hub:
             return None
         plugged = self._plugged.get(seen.serial)
         if plugged is None:
-            self._plugged[seen.serial] = self._start(seen)
+            self._plugged[seen.serial] = self._start(seen, Backoff())
         elif not plugged.is_alive():
             if plugged.code in (REFUSED, DENIED):
                 return plugged.code
             if plugged.trouble:
                 self._tell(seen.serial, plugged.trouble)
-            # One that the host has sent away stays away until it is plugged in again.
-            if plugged.code is None and time.monotonic() - plugged.ended_at >= _TRY_AGAIN_S:
-                self._plugged[seen.serial] = self._start(seen)
+            if time.monotonic() >= plugged.again_at:
+                self._plugged[seen.serial] = self._start(seen, plugged.backoff)
         elif plugged.connected:
             self._told.pop(seen.serial, None)
         return None
 
-    def _start(self, seen: Seen) -> Plugged:
+    def _start(self, seen: Seen, backoff: Backoff) -> Plugged:
         plugged = Plugged(
             self._server, seen, f"{self._prefix}{seen.serial}", self._equipment,
-            self._stub, self._metadata, self._fetcher,
+            self._stub, self._metadata, self._fetcher, backoff,
         )  # fmt: skip
         plugged.start()
         return plugged

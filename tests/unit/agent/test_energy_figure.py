@@ -242,6 +242,45 @@ def test_a_repeat_that_cannot_be_used_says_why(trace, words):
     assert words in look(trace, times(), 20).problem
 
 
+def dated(within_ms, count=400):
+    """Ten readings of 1 W a second, those at some places dated to within so many ms, the others to within 2."""
+    return Trace([Reading(k * S // 10, 1.0, within_ms.get(k, 2) * 1_000_000) for k in range(count)], WATTS)
+
+
+@pytest.mark.parametrize("place", [25, 50, 100, 101, 160])
+def test_a_reading_that_hangs_is_left_out_and_spoils_no_repeat(place):
+    trace = dated({place: 450})
+    assert len(trace) == 399
+    assert trace.within_ns == 2_000_000
+    found = look(trace, times(), 20)
+    assert found.problem == ""
+    assert found.unseen == 0.0
+    assert found.busy_w == pytest.approx(1.0)
+
+
+def test_readings_that_hang_one_after_the_other_are_a_gap():
+    assert look(dated(dict.fromkeys(range(80, 84), 450)), times(), 20).problem == ""
+    assert "said nothing in 21%" in look(dated(dict.fromkeys(range(80, 100), 450)), times(), 20).problem
+
+
+def test_readings_that_are_usually_vague_are_kept_and_judged():
+    slow = dated(dict.fromkeys(range(400), 150) | {7: 200})
+    assert (len(slow), slow.within_ns) == (400, 200_000_000)
+    assert "dated to within 200 ms" in look(slow, times(), 20).problem
+
+
+def test_a_hiccup_that_matters_to_nobody_is_no_gap():
+    assert len(dated({50: 9})) == 400
+    assert len(Trace([Reading(0, 1.0, 5 * S)], WATTS)) == 1
+
+
+def test_a_counter_loses_nothing_by_a_reading_left_out():
+    readings = [Reading(k * S // 10, 0.5 * k, 450_000_000 if k == 60 else 0) for k in range(200)]
+    trace = Trace(readings, COUNTS)
+    assert len(trace) == 199
+    assert trace.watts(5 * S, 15 * S) == pytest.approx(5.0)
+
+
 def test_a_reading_that_failed_is_a_gap_and_its_cause_is_told():
     whole = power(*[1.0] * 400)
     assert look(whole, times(), 20, "the bus did not answer").problem == ""

@@ -61,3 +61,10 @@ def test_the_ordinary_agent_loads_nothing_of_the_hub():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
     )
     assert found.stdout.strip() == "[]"
+
+
+def test_the_help_says_that_it_is_a_service_and_how_it_ends():
+    found = hub("--help")
+    assert found.returncode == 0
+    assert "dials the same address again" in found.stdout
+    assert "4 refused (token or enrolment)" in found.stdout

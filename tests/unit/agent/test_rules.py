@@ -16,8 +16,15 @@ RULES = Rules()
 STEADY = [1_000_000 + 1000 * (place % 7) for place in range(120)]
 
 
-def told(samples=STEADY, before=COOL, after=COOL, rules=RULES, stationary=True, aside=(), **seen):
-    timing = Timing(samples_ns=array("Q", samples), set_aside=array("L", aside), stationary=stationary)
+def told(
+    samples=STEADY, before=COOL, after=COOL, rules=RULES, stationary=True, too_slow=False, aside=(), **seen
+):
+    timing = Timing(
+        samples_ns=array("Q", samples),
+        set_aside=array("L", aside),
+        stationary=stationary,
+        too_slow=too_slow,
+    )
     facts = {"lowest_khz": 1_500_000, "switches": 0, "major_faults": 0, "neighbour_load": 0.0} | seen
     watched = Watched(before=before, after=after, neighbours_known=True, **facts)
     summary = summarize(np.array(timing.kept_ns()), 0.95, 200, 0)
@@ -80,6 +87,12 @@ def test_what_a_device_cannot_tell_is_not_checked():
     for rule in ("frequency", "throttling", "temperature"):
         assert evidence[rule].passed
         assert evidence[rule].text.startswith("not checked")
+
+
+def test_a_warm_up_that_a_slow_model_cannot_show_is_not_checked():
+    evidence = told(stationary=None, too_slow=True)["warm-up"]
+    assert evidence.passed
+    assert evidence.text.startswith("not checked")
 
 
 def test_an_older_host_asks_for_the_interval_alone():

@@ -4,6 +4,7 @@ import pytest
 
 from hilnas_agent.neighbours import Moment, Neighbours
 from hilnas_agent.protocol import Hooks, Settings, measure
+from hilnas_agent.rules import sample_evidence
 from hilnas_agent.settings import Rules
 from hilnas_agent.stationary import is_stationary
 
@@ -67,6 +68,94 @@ def test_a_warm_up_that_never_settles_ends_and_says_so():
     timing, _ = run(lambda now: MS + now // 100)
     assert timing.stationary is False
     assert 500 * MS <= timing.warmup_ns + timing.first_ns < 530 * MS
+
+
+SCREEN = {
+    "warmup_runs": 20, "warmup_ms": 300, "max_warmup_ms": 800, "min_samples": 100, "floor_samples": 10,
+    "min_sample_ms": 5, "min_sampling_ms": 500, "max_sampling_ms": 1400,
+}  # fmt: skip
+FULL = SCREEN | {
+    "warmup_ms": 1000, "max_warmup_ms": 1500, "min_sample_ms": 10, "min_sampling_ms": 2500, "max_sampling_ms": 5000,
+}  # fmt: skip
+LATENCIES_MS = (0.1, 2, 25, 40, 100, 500, 2000)
+both_fidelities = pytest.mark.parametrize("fidelity", [SCREEN, FULL], ids=["screen", "full"])
+of_every_latency = pytest.mark.parametrize("latency_ms", LATENCIES_MS)
+
+
+def verdict(timing):
+    """Does the rule about the warm-up let this pass, and what does it say?"""
+    (found,) = (each for each in sample_evidence(timing, Settings(rules=Rules())) if each.rule == "warm-up")
+    return found.passed, found.text
+
+
+@both_fidelities
+@of_every_latency
+def test_a_steady_model_of_any_latency_is_stationary(fidelity, latency_ms):
+    timing, _ = run(lambda now: round(latency_ms * MS), **fidelity)
+    assert timing.stationary
+    assert verdict(timing)[0]
+    # One that is too slow to be told in that time costs nothing more than the runs that are asked for anyway.
+    least_ms = max(fidelity["warmup_ms"], fidelity["warmup_runs"] * latency_ms)
+    assert timing.warmup_ns <= max(fidelity["max_warmup_ms"], least_ms) * MS
+    assert timing.sampling_ns <= max(fidelity["max_sampling_ms"] + 100, 10 * latency_ms) * MS
+
+
+@both_fidelities
+@of_every_latency
+def test_a_model_that_gets_slower_and_slower_is_found_out_in_bounded_time(fidelity, latency_ms):
+    window_ns = 20 * max(latency_ms, fidelity["min_sample_ms"]) * MS
+    timing, _ = run(lambda now: round(latency_ms * MS * (1 + 0.3 * now / window_ns)), **fidelity)
+    assert timing.stationary is False
+    assert not verdict(timing)[0]
+    slowest_ms, max_warmup_ms = timing.samples_ns[0] / MS, fidelity["max_warmup_ms"]
+    least_ms = max(max_warmup_ms, 20 * slowest_ms)
+    assert timing.warmup_ns <= (least_ms + max_warmup_ms + slowest_ms) * MS
+
+
+@both_fidelities
+@pytest.mark.parametrize("latency_ms", [25, 40, 100])
+def test_a_model_that_needs_its_time_is_given_it(fidelity, latency_ms):
+    slow_until = fidelity["max_warmup_ms"] * MS
+    timing, _ = run(lambda now: round(latency_ms * MS * (1.5 if now < slow_until else 1)), **fidelity)
+    assert timing.stationary
+    assert timing.warmup_ns < slow_until + 21 * latency_ms * 1.5 * MS
+
+
+class HeldUp(Hooks):
+    """The device is not quiet for the first so many looks."""
+
+    def __init__(self, looks):
+        self.looks = looks
+
+    def may_sample(self):
+        self.looks -= 1
+        return self.looks < 0
+
+
+@both_fidelities
+@of_every_latency
+def test_a_warm_up_that_was_held_up_by_other_work_is_not_failed_for_it(fidelity, latency_ms):
+    hooks = HeldUp(13)
+    disturbed = random.Random(3)
+
+    def cost(now):
+        return round(latency_ms * MS * (1 if hooks.looks < 0 else disturbed.uniform(1, 2)))
+
+    timing, _ = run(cost, hooks, **fidelity)
+    assert timing.held_ns
+    passed, text = verdict(timing)
+    assert passed
+    assert timing.stationary or text.startswith("not checked")
+    if not timing.stationary:
+        assert latency_ms >= 100
+
+
+def test_too_slow_for_the_test_is_not_checked_and_costs_nothing():
+    timing, _ = run(lambda now: 2000 * MS, **SCREEN | {"warmup_runs": 3})
+    assert (timing.stationary, timing.too_slow, timing.warmup_runs) == (None, True, 3)
+    passed, text = verdict(timing)
+    assert passed
+    assert text.startswith("not checked")
 
 
 def test_sampling_goes_on_until_the_interval_is_narrow():
