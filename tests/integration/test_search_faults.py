@@ -16,6 +16,7 @@ from hilnas.daemon.run import run_search
 from hilnas.recipe import check_recipe
 from hilnas.search.errors import SearchError
 from hilnas.store import EventKind
+from hilnas_protos.v1 import agent_pb2
 from hilnas_protos.v1 import measurement_pb2 as wire
 from tests.integration.scripted import CLASS, ScriptedAgent
 from tests.integration.searches import ROOT, events, finish, recipe, start
@@ -51,13 +52,26 @@ def searching(tmp_path, monkeypatch):
                 except grpc.aio.AioRpcError:
                     await agent.channel.close()
                     await asyncio.sleep(0.1)
-            while True:
-                response = await agent.call.read()
-                if response is grpc.aio.EOF:
-                    return
-                if response.WhichOneof("message") == "measure_job":
-                    job = response.measure_job
-                    await agent.answer(job, **answer(job, [event.kind for event in events]))
+            writing = asyncio.Lock()
+
+            async def live():
+                while True:  # training a winner may take longer than a silent device is kept
+                    await asyncio.sleep(5)
+                    async with writing:
+                        await agent.call.write(agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat()))
+
+            alive = asyncio.ensure_future(live())
+            try:
+                while True:
+                    response = await agent.call.read()
+                    if response is grpc.aio.EOF:
+                        return
+                    if response.WhichOneof("message") == "measure_job":
+                        job = response.measure_job
+                        async with writing:
+                            await agent.answer(job, **answer(job, [event.kind for event in events]))
+            finally:
+                alive.cancel()
 
         async def main():
             board = asyncio.ensure_future(device())
