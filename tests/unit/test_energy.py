@@ -1,6 +1,8 @@
 """Energy on the host: what an agent may say of it, whose it is, and what a search makes of it."""
 
 import math
+from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,6 +13,7 @@ from hilnas.farm.jobs import Ask
 from hilnas.farm.protocol import EnergyOptions, Fidelity, MeasurementOptions
 from hilnas.objectives import Objective, figure_of
 from hilnas.recipe import check_recipe
+from hilnas.search.context import SearchContext
 from hilnas.search.errors import SearchError
 from hilnas.search.meters import energy_boundaries
 from hilnas.search.setup import resolve_objectives
@@ -122,3 +125,27 @@ def test_an_interval_of_energy_goes_into_the_error_of_the_reward():
     figure = figure_of(Objective(quantity="energy", device_class="pi"), trial)
     assert figure is not None
     assert (figure.value, figure.se) == (2.0, pytest.approx(0.1020, abs=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("energy", "said"),
+    [
+        (Energy(EnergyVerdict.UNAVAILABLE, "the battery is charging: unplug it"), "unplug it"),
+        (
+            Energy(EnergyVerdict.TRUSTED, "", "plug", "wall", 1, 2.0, 1.9, 2.1, 3.0),
+            "its meter plug sees wall",
+        ),
+        (Energy(EnergyVerdict.TRUSTED, "", "ina", "board", 1, 2.0, 1.9, 2.1, 3.0), ""),
+        (Energy(EnergyVerdict.BELOW_RESOLUTION, "too little", "ina", "board"), ""),
+    ],
+)
+def test_a_search_takes_no_energy_of_another_boundary_and_none_that_is_not_there(energy, said):
+    setup = Mock(spec_set=["has_energy_objective", "boundaries"])
+    setup.has_energy_objective.side_effect = lambda name: name == "pi"
+    setup.boundaries = {"pi": "board"}
+    context = SearchContext(setup, "s", *[None] * 7)
+    measured = Measurement("a", "pi", "0" * 64, "", "", Verdict.TRUSTED, energy=energy)
+    problem = context.meter_problem(measured)
+    assert said in problem
+    assert bool(problem) == bool(said)
+    assert context.meter_problem(replace(measured, device_class="other")) == ""
