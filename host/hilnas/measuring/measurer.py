@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hilnas.farm import Ask, Farm, Fidelity, MeasurementOptions
 from hilnas.measuring.canary import Canaries
-from hilnas.measuring.combine import broken_rules, combine, in_doubt
+from hilnas.measuring.combine import broken_rules, combine, in_doubt, spoiling
 from hilnas.trial import FIGURE_VERDICTS, MODEL_FAULTS, CanaryReading, Measurement, Verdict
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -164,7 +164,8 @@ class Measurer:
                 fresh.append(session)
             everything = [*sessions, *fresh]
             result = combine(everything, protocol, seed=attempt)
-            if result.verdict is Verdict.TRUSTED:
+            # What an old agent cannot check, it cannot check the next time either.
+            if result.verdict is Verdict.TRUSTED or {e.rule for e in spoiling(result)} == {"agent"}:
                 break
             sound = [session for session in everything if not broken_rules(session)]
             # Sound ones that still disagree, or are too few to be sure, are all taken again.

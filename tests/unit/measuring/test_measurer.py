@@ -31,6 +31,13 @@ def measure(*sessions, fidelity=Fidelity.FULL, options=OPTIONS):
     return asyncio.run(measurer.measure(DIGEST, "toy", fidelity)), script, pauses
 
 
+def test_what_an_old_agent_cannot_check_is_not_asked_again():
+    found, script, pauses = measure(*[session(broken=["agent"]) for _ in range(3)])
+    assert found.verdict is Verdict.UNSTABLE
+    assert len(script.asks) == 3
+    assert not pauses
+
+
 def test_three_sound_sessions_are_enough():
     found, script, pauses = measure(session(), session(), session())
     assert found.verdict is Verdict.TRUSTED
