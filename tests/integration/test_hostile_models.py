@@ -7,7 +7,7 @@ from tests.benchmarks import fuzz_models
 from tests.unit.agent.fake_host import command_line
 
 MUTANTS = 100
-SMALL = {"exported": False, "deadline_ms": 700}
+SMALL = {"exported": False}
 
 
 @pytest.mark.slow
