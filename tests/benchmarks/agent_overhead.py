@@ -82,7 +82,7 @@ def main():
     parser = argparse.ArgumentParser(description="Measures what an agent costs its device.")
     parser.add_argument("--jobs", type=int, default=20, help="jobs of each kind (default: %(default)s)")
     jobs = parser.parse_args().jobs
-    with tempfile.TemporaryDirectory() as directory, FakeHost() as host:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory, FakeHost() as host:
         # An installed agent has its bytecode beside it; a source tree may not, or may not be writable.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = str(Path(directory) / "bytecode")
