@@ -20,6 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from google.protobuf.json_format import MessageToDict  # noqa: E402
+
 from hilnas.farm import Ask, MeasurementOptions  # noqa: E402
 from hilnas.farm.wire import measure_job  # noqa: E402
 from hilnas_agent.process import Worker  # noqa: E402
@@ -61,7 +63,9 @@ def measured(host, artifact, job_id):
 
 def cold(model):
     """Overhead of a worker that is started for one job, in ms."""
-    protocol = {field.name: getattr(SHIPPED, field.name) for field in SHIPPED.DESCRIPTOR.fields}
+    protocol = MessageToDict(
+        SHIPPED, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
     job = {"model_path": str(model), "threads": 1, "protocol": protocol, "input_seed": 0}
     job |= {"cpus": [], "address_space_mib": 0, "cpu_seconds": 60}
     start = time.perf_counter()
