@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hilnas.daemon.measure import Bench, Examples, bench
+from hilnas.cli.model_files import check_fit, read_examples, read_model_file
+from hilnas.daemon.measure import Bench, bench
 from hilnas.energy import carbon_of
 from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.measuring import Comparison
@@ -53,7 +51,7 @@ def measure_command(
     examples = read_examples(wanted.examples) if wanted.examples else None
     if examples is not None:
         for file, content in zip(files, contents, strict=True):
-            _check_fit(file, content, examples)
+            check_fit(file, content, examples)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
     async def work() -> tuple[list[Measurement | None], Comparison | None, list[Agreement]]:
@@ -102,55 +100,6 @@ def _with_energy(wanted: Wanted, measurement: MeasurementOptions, place: Bench) 
     if wanted.energy is None:
         return measurement.fidelity is Fidelity.FULL and bool(device.meters)
     return True
-
-
-def read_model_file(file: Path) -> bytes:
-    """Return a model's content; OptionsError when it is none, so that nothing broken is shipped."""
-    from hilnas.export import ModelFileError, inspect_model
-
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise OptionsError(f"there is no file {file}") from None
-    except IsADirectoryError:
-        raise OptionsError(f"{file} is a folder: name the .tflite file in it") from None
-    except OSError as error:
-        raise OptionsError(f"{file} cannot be read: {error.strerror}") from error
-    try:
-        inspect_model(content)
-    except ModelFileError as error:
-        raise OptionsError(f"{file} is no model that a device could run: {error}") from error
-    return content
-
-
-def read_examples(file: Path) -> Examples:
-    """Return what an .npz holds; OptionsError when it is none."""
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, NpzFile):
-            raise ValueError("it holds a single array")  # noqa: TRY301, TRY004 - told like the others
-        with archive:
-            inputs, labels = archive["x"], archive.get("y")
-        if inputs.ndim < 2 or len(inputs) == 0:
-            raise ValueError(f"x is {list(inputs.shape)}, not [N, …]")  # noqa: TRY301
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise OptionsError(
-            f"{file} is no archive of examples ({error}): save one with numpy.savez(file, x=inputs, y=labels)"
-        ) from error
-    if labels is not None and labels.shape != (len(inputs),):
-        raise OptionsError(f"{file}: y is {list(labels.shape)}, but x has {len(inputs)} examples")
-    return Examples(inputs, labels)
-
-
-def _check_fit(file: Path, content: bytes, examples: Examples) -> None:
-    """See that a model takes the examples; OptionsError says why not."""
-    from hilnas.export import Int8Model
-    from hilnas.export.errors import ExportError
-
-    try:
-        examples.levels(Int8Model(content))
-    except ExportError as error:
-        raise OptionsError(f"{file} cannot be held against the host on these examples: {error}") from error
 
 
 def agreement_words(found: Agreement) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hilnas.cli.measure import read_model_file
+from hilnas.cli.model_files import read_model_file
 from hilnas.daemon.measure import bench
 from hilnas.daemon.profile import ModelProfile, OpFigure, chosen_nets, fill_table, profile_model
 from hilnas.farm import FarmOptions, MeasurementOptions
