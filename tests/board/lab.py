@@ -15,7 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("BOARD_LAB", Path.home() / ".cache/board-lab"))
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64", "armhf": "armv7l"}
-NEEDED = ("ai-edge-litert", "tflite-runtime", "numpy", "grpcio", "protobuf")
+NEEDED = (
+    *("ai-edge-litert", "tflite-runtime", "numpy", "grpcio", "protobuf", "typing_extensions"),
+    *("flatbuffers", "backports.strenum", "tqdm"),
+)
+LARGE = ("ai-edge-litert", "numpy", "flatbuffers", "backports.strenum", "tqdm")
+"""What a 32-bit board does not have from wheels."""
 TOOLS = ("ip", "iptables", "ssh", "unshare", "chroot")
 
 
@@ -66,24 +71,24 @@ def root_file_system(architecture: str) -> Path:
 
 
 def environment_of(architecture: str) -> str:
-    """Name of the environment, without a leading slash."""
-    pinned = (ROOT / "constraints.txt").read_bytes() + architecture.encode()
-    return f"opt/hilnas-{hashlib.sha256(pinned).hexdigest()[:12]}"
+    """Name of the environment, without a leading slash: that of what is installed in it."""
+    pinned = " ".join([architecture, *wanted(architecture)])
+    return f"opt/hilnas-{hashlib.sha256(pinned.encode()).hexdigest()[:12]}"
+
+
+def wanted(architecture: str) -> list[str]:
+    """What an agent needs beside the interpreter's own, pinned as constraints.txt has it."""
+    # 32-bit ARM: Debian's NumPy, and tflite-runtime alone (see pyproject.toml).
+    small = architecture == "armhf"
+    names = [name for name in NEEDED if not (small and name in LARGE)]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    return [f"{name}=={pins[name]}" if name in pins else name for name in names]
 
 
 def _install(folder: Path, place: str, architecture: str) -> None:
-    machine, wheels = MACHINES[architecture], CACHE / "hilnas-wheels" / architecture
+    machine, wheels = MACHINES[architecture], CACHE / "hilnas-wheels" / Path(place).name
     wheels.mkdir(parents=True, exist_ok=True)
-    # 32-bit ARM: Debian's NumPy, and tflite-runtime alone (see pyproject.toml).
-    small = architecture == "armhf"
-    names = [name for name in NEEDED if not (small and name in ("ai-edge-litert", "numpy"))]
-    pins = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
-    )
-    wanted = [f"{name}=={pins[name]}" if name in pins else name for name in [*names, "typing-extensions"]]
-    if small:
-        wanted = [name if not name.startswith("ai-edge") else "" for name in wanted]
-    more = ["flatbuffers", "backports.strenum", "tqdm"] if not small else []
     platforms = [
         part
         for tag in (
@@ -99,14 +104,14 @@ def _install(folder: Path, place: str, architecture: str) -> None:
     subprocess.run(
         [sys.executable, "-m", "pip", "download", "-q", "--only-binary=:all:", "--no-deps", *platforms,
          "--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none",
-         "-d", str(wheels), *filter(None, [*wanted, *more])],
+         "-d", str(wheels), *wanted(architecture)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     inside = folder / "var/tmp/hilnas-wheels"
     shutil.rmtree(inside, ignore_errors=True)
     shutil.copytree(wheels, inside)
     try:
-        options = ["--system-site-packages"] if small else []
+        options = ["--system-site-packages"] if architecture == "armhf" else []
         _chroot(folder, "python3", "-m", "venv", *options, f"/{place}")
         files = [f"/var/tmp/hilnas-wheels/{wheel.name}" for wheel in sorted(inside.glob("*.whl"))]
         _chroot(folder, f"/{place}/bin/pip", "install", "-q", "--no-index", "--no-deps", *files)
