@@ -1,6 +1,7 @@
 """The farm's side of the wire: a real gRPC server, and agents that behave as the test says."""
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -212,6 +213,42 @@ def test_a_job_without_any_device_is_given_up(on_farm, monkeypatch):
         measurement = await farm.measure(ask(digest, "nowhere"))
         assert measurement.verdict is Verdict.DEVICE_FAULT
         assert "no device of class nowhere" in measurement.message
+
+    on_farm(scenario)
+
+
+def test_a_job_for_a_board_that_was_put_away_is_given_up_with_the_reason(on_farm, monkeypatch):
+    monkeypatch.setattr(farm_module, "OFFLINE_AFTER_S", 0.6)
+
+    async def scenario(farm, address, digest):
+        farm.wait_s = 0.3
+        agents = [await ScriptedAgent(address, name).connect() for name in ("one", "two")]
+        farm.quarantine("one", "its canary is far off")
+        beat = agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat())
+        asking = asyncio.ensure_future(farm.measure(replace(ask(digest, CLASS), device="one")))
+        while not asking.done():
+            for agent in agents:
+                await agent.call.write(beat)
+            await asyncio.sleep(0.1)
+        found = await asking
+        assert found.verdict is Verdict.DEVICE_FAULT
+        assert "one is put away: its canary is far off" in found.message
+
+    on_farm(scenario)
+
+
+def test_an_old_agent_that_does_not_leave_xnnpack_out_gives_no_figure(on_farm):
+    async def scenario(farm, address, digest):
+        agent = await ScriptedAgent(address).connect()
+        plain = MeasurementOptions(xnnpack=False)
+        asking = asyncio.ensure_future(farm.measure(replace(ask(digest, CLASS), options=plain)))
+        for _ in range(3):
+            job = await agent.job()
+            assert job.runtime.delegate == "none"
+            await agent.answer(job, runtime=measurement_pb2.RuntimeSpec(name="toy", delegate="xnnpack"))
+        found = await asking
+        assert (found.verdict, found.latency) == (Verdict.DEVICE_FAULT, None)
+        assert "too old to leave XNNPACK out" in found.message
 
     on_farm(scenario)
 
