@@ -76,7 +76,7 @@ class TestPhones(MeterContract):
         adb = tmp_path / "adb"
         adb.write_text(
             '#!/bin/sh\ncase "$4" in\n'
-            '*energy_value*) read up _ < /proc/uptime; echo "t=${up%.*}${up#*.}0"; echo "CH0(T=1)[S1M], 7";;\n'
+            '*energy_value*) echo "t=$(date +%s%3N)"; echo "CH0(T=1)[S1M], 7";;\n'
             "*) printf 'Discharging\\n-400000\\n4000000\\n';;\nesac\n"
         )
         adb.chmod(0o755)

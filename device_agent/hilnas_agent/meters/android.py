@@ -49,6 +49,10 @@ class Odpm:
         return [rails]
 
 
+_STEP_NS = 1_000_000
+"""A phone dates its rails in whole ms."""
+
+
 class Rails:
     """The sum of all rails: energy since the boot, on the phone's own clock."""
 
@@ -56,7 +60,7 @@ class Rails:
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self._offset = Offset()
+        self._offset = Offset(_STEP_NS)
 
     def problem(self) -> str | None:
         """Why the rails cannot be read; as a rule the phone has none, or does not let the shell read them."""
@@ -68,7 +72,7 @@ class Rails:
 
     def open(self) -> None:
         """Finds out how far the phone's clock is from this machine's."""
-        self._offset = compare(self._ping)
+        self._offset = compare(self._ping, step_ns=_STEP_NS)
 
     def read(self) -> Sequence[Reading]:
         """Energy of all rails, in J, at the moment that the phone read them."""
@@ -108,14 +112,6 @@ class Gauge(Polled):
 
     def __init__(self, shell: Shell, unit: str = "") -> None:
         self._shell, self._unit = shell, unit
-
-    def problem(self) -> str | None:
-        """Why it cannot be read now: the phone is gone, or charges."""
-        try:
-            self.read()
-        except MeterError as error:
-            return str(error)
-        return None
 
     def read(self) -> Sequence[Reading]:
         """Power that the battery gives now, in W."""

@@ -38,14 +38,6 @@ class Cell(Polled):
         self._folder = folder
         self.traits = Traits(f"battery:{folder.name}", "board", POWER, _RATE_HZ, coarse=True)
 
-    def problem(self) -> str | None:
-        """Why its power cannot be read: it charges, or the gauge tells neither power nor current."""
-        try:
-            self.read()
-        except MeterError as error:
-            return str(error)
-        return None
-
     def read(self) -> Sequence[Reading]:
         """Power that it gives now, in W."""
         return [timed(self._watts)]

@@ -1,14 +1,26 @@
 """What drivers share: a reading with the time it was taken at, and numbers out of small files."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hilnas_agent.meters import MeterError, Reading
 
 
 class Polled:
-    """The rest of a meter that is a thing to be asked: nothing to open, nothing to close."""
+    """The rest of a meter that is a thing to be asked: nothing to open, nothing to close, a try tells of a problem."""
+
+    def problem(self) -> str | None:
+        """Why it cannot be read now, in the words of a reading that failed."""
+        try:
+            self.read()
+        except MeterError as error:
+            return str(error)
+        return None
+
+    def read(self) -> Sequence[Reading]:
+        """What it says now; each meter's own."""
+        raise MeterError(f"{type(self).__name__} cannot be asked")
 
     def open(self) -> None:
         """Does nothing."""

@@ -54,14 +54,6 @@ class Plug(Polled):
             canary_only=True,
         )
 
-    def problem(self) -> str | None:
-        """Why it cannot be read now."""
-        try:
-            self.read()
-        except MeterError as error:
-            return str(error)
-        return None
-
     def read(self) -> Sequence[Reading]:
         """Power in W, or the energy counter in J."""
         return [timed(self._value)]
