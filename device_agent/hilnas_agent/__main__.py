@@ -80,6 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     from hilnas_agent.runner import Runner
     from hilnas_agent.runtimes import Offer
     from hilnas_agent.session import Epochs, Identity, Session
+    from hilnas_agent.speed import KnownSpeed
     from hilnas_protos.v1 import agent_pb2_grpc, device_pb2
 
     try:
@@ -112,6 +113,7 @@ def _run(options: argparse.Namespace) -> int:
             fetcher,
             cpus,
             options.address_space_mib,
+            speed=KnownSpeed(options.cache_dir / "speed", facts["boot_id"], cpus),
             meters=[MeterOffer(*meter) for meter in facts["meters"]],
             no_meter="; ".join(facts["meter_reasons"]),
         ),

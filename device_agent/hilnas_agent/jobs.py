@@ -19,6 +19,7 @@ from hilnas_agent.preflight import IdleTemperature
 from hilnas_agent.process import WorkerGoneError
 from hilnas_agent.runtimes import NONE, Offer
 from hilnas_agent.settings import Preflight, Rules, Settings
+from hilnas_agent.speed import KnownSpeed
 from hilnas_protos.v1 import energy_pb2
 from hilnas_protos.v1 import measurement_pb2 as wire
 
@@ -82,6 +83,7 @@ class Bench:
     cpus: Sequence[int] = ()
     address_space_mib: int = 0
     idle: IdleTemperature = field(default_factory=IdleTemperature)
+    speed: KnownSpeed = field(default_factory=KnownSpeed)
     meters: Sequence[MeterOffer] = ()
     no_meter: str = ""
     """Why meters that are there cannot be read."""
@@ -161,6 +163,7 @@ def run(ticket: Ticket, bench: Bench, hands: Hands) -> tuple[wire.MeasureResult 
         worker, ended = _measure(ticket, offer, _spec(job, bench, held), hands)
         result.started_unix_ms = max(0, time.time_ns() // 1_000_000 - round(ended.seconds * 1000))
         _fill(result, ended.end, _deadline_ms(job))
+        bench.speed.note(result.conditions.fixed_work_ns)
     except (FaultError, FetchError, CacheError) as error:
         result.verdict, result.message = wire.VERDICT_DEVICE_FAULT, str(error)
     finally:
@@ -293,6 +296,7 @@ def _spec(job: wire.MeasureJob, bench: Bench, held: Sequence[Held]) -> bytes:
         "protocol": asdict(_settings(job)),
         "input_seed": job.input_seed,
         "cpus": bench.measuring(threads),
+        "fixed_work_ns": bench.speed.best_ns,
         "address_space_mib": job.limits.address_space_mib
         or bench.address_space_mib
         or limits.default_address_space_mib(),

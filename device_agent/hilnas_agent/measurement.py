@@ -13,6 +13,7 @@ from hilnas_agent import conditions, limits, memory, protocol, runtimes, verdict
 from hilnas_agent.evidence import failed
 from hilnas_agent.neighbours import Neighbours
 from hilnas_agent.settings import Rules, Settings
+from hilnas_agent.speed import FixedWork, Speed
 
 if TYPE_CHECKING:
     from hilnas_agent.rules import Watched
@@ -34,14 +35,20 @@ class SessionHooks(protocol.Hooks):
 
     def __init__(self) -> None:
         self.neighbours = Neighbours(Rules().max_neighbour_load)
+        self.speed = Speed(0, 0, int)
         self.cpus: list[int] = []
         self.lowest_khz: int | None = None
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self.before = conditions.read()
 
-    def prepare(self, settings: Settings, cpus: list[int]) -> None:
-        """Takes the session's own limits, before its model is loaded."""
+    def prepare(self, settings: Settings, cpus: list[int], fixed_work_ns: int | None = None) -> None:
+        """Takes the session's own limits, before its model is loaded.
+
+        `fixed_work_ns` is the least time of the fixed work so far; None where that must not be done.
+        """
         self.neighbours = Neighbours((settings.rules or Rules()).max_neighbour_load)
+        if fixed_work_ns is not None:
+            self.speed = Speed((settings.rules or Rules()).max_slowdown, fixed_work_ns, FixedWork())
         self.cpus = cpus
         self.before = conditions.read(cpus=cpus)
 
@@ -50,11 +57,13 @@ class SessionHooks(protocol.Hooks):
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._look()
         self.neighbours.begin()
+        self.speed.begin()
 
     def stretch(self) -> bool:
-        """Looks at frequency and neighbours after each stretch of samples."""
+        """Looks at frequency, neighbours and speed after each stretch of samples."""
         self._look()
-        return self.neighbours.quiet()
+        quiet = self.neighbours.quiet()
+        return self.speed.is_full() and quiet
 
     def counted(self) -> tuple[int, int]:
         """Involuntary context switches, and page faults that waited for a disk, since sampling began."""
@@ -76,7 +85,7 @@ def measure(
     """
     settings = Settings.from_json(spec["protocol"])
     path = prepare(spec)
-    hooks.prepare(settings, spec["cpus"])
+    hooks.prepare(settings, spec["cpus"], spec.get("fixed_work_ns", 0))
 
     memory.reset_peak()
     baseline_kib = memory.peak_kib()
@@ -198,6 +207,8 @@ def watched(hooks: SessionHooks, of_quiet: bool = False) -> "Watched":
         major_faults=faults,
         neighbour_load=hooks.neighbours.load(of_quiet),
         neighbours_known=hooks.neighbours.known,
+        slowdown=hooks.speed.slowdown(of_quiet),
+        fixed_work_ns=hooks.speed.best_ns,
     )
 
 
@@ -217,6 +228,8 @@ def conditions_of(seen: "Watched") -> dict[str, Any]:
         "major_faults": seen.major_faults,
         "swapped_pages": max(0, after.swapped_pages - before.swapped_pages),
         "neighbour_load": seen.neighbour_load,
+        "fixed_work_ns": seen.fixed_work_ns or None,
+        "slowdown": seen.slowdown,
         "cpus": ",".join(map(str, sorted(os.sched_getaffinity(0)))),
     }
 

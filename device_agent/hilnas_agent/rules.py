@@ -26,6 +26,8 @@ class Watched:
     major_faults: int
     neighbour_load: float
     neighbours_known: bool
+    slowdown: float | None = None
+    fixed_work_ns: int = 0
 
 
 def session_evidence(timing: Timing, summary: Summary, settings: Settings, seen: Watched) -> list[Evidence]:
@@ -109,6 +111,14 @@ def device_evidence(rules: Rules, seen: Watched, samples: int) -> list[Evidence]
             rules.max_neighbour_load,
             f"other work took {seen.neighbour_load:.2f} processors while the samples that count were taken",
             "end it, or measure when the device is idle",
+        ),
+        at_most(
+            "speed",
+            seen.slowdown,
+            rules.max_slowdown,
+            f"a fixed piece of work took {seen.slowdown or 0:.0%} longer than at the processor's best",
+            "something that the kernel does not tell of slows it: another virtual machine, a power limit",
+            "it was not looked at",
         ),
     ]
 

@@ -19,6 +19,8 @@ class Rules:
     max_mad_share: float = 0.05
     max_outlier_share: float = 0.05
     max_neighbour_load: float = 0.1
+    max_slowdown: float = 0.0
+    """0: not looked at."""
 
 
 @dataclass(frozen=True)

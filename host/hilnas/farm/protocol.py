@@ -101,6 +101,9 @@ class RulesOptions(Options):
     """Share of samples beyond the upper quartile + 1.5 interquartile ranges and over 5 % above the median."""
     max_neighbour_load: float = Field(0.1, ge=0)
     """Processors that other work takes, beyond which a stretch of samples is set aside."""
+    max_slowdown: float = Field(0.10, ge=0)
+    """Time of a fixed piece of work over the least it ever took on the device, less 1, beyond which a stretch of
+    samples is set aside: what slows a processor and shows nowhere else. 0 leaves it out."""
 
 
 class PreflightOptions(Options):

@@ -88,7 +88,7 @@ class MeasurementProtocol(_message.Message):
     def __init__(self, warmup_runs: _Optional[int] = ..., warmup_ms: _Optional[int] = ..., min_samples: _Optional[int] = ..., min_sample_ms: _Optional[float] = ..., min_sampling_ms: _Optional[int] = ..., max_sampling_ms: _Optional[int] = ..., confidence: _Optional[float] = ..., bootstrap_resamples: _Optional[int] = ..., max_half_width: _Optional[float] = ..., max_warmup_ms: _Optional[int] = ..., floor_samples: _Optional[int] = ..., rules: _Optional[_Union[SessionRules, _Mapping]] = ..., preflight: _Optional[_Union[Preflight, _Mapping]] = ...) -> None: ...
 
 class SessionRules(_message.Message):
-    __slots__ = ("max_temperature_rise_c", "min_frequency_share", "max_switches_per_sample", "max_major_faults", "max_drift", "max_mad_share", "max_outlier_share", "max_neighbour_load")
+    __slots__ = ("max_temperature_rise_c", "min_frequency_share", "max_switches_per_sample", "max_major_faults", "max_drift", "max_mad_share", "max_outlier_share", "max_neighbour_load", "max_slowdown")
     MAX_TEMPERATURE_RISE_C_FIELD_NUMBER: _ClassVar[int]
     MIN_FREQUENCY_SHARE_FIELD_NUMBER: _ClassVar[int]
     MAX_SWITCHES_PER_SAMPLE_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,7 @@ class SessionRules(_message.Message):
     MAX_MAD_SHARE_FIELD_NUMBER: _ClassVar[int]
     MAX_OUTLIER_SHARE_FIELD_NUMBER: _ClassVar[int]
     MAX_NEIGHBOUR_LOAD_FIELD_NUMBER: _ClassVar[int]
+    MAX_SLOWDOWN_FIELD_NUMBER: _ClassVar[int]
     max_temperature_rise_c: float
     min_frequency_share: float
     max_switches_per_sample: float
@@ -105,7 +106,8 @@ class SessionRules(_message.Message):
     max_mad_share: float
     max_outlier_share: float
     max_neighbour_load: float
-    def __init__(self, max_temperature_rise_c: _Optional[float] = ..., min_frequency_share: _Optional[float] = ..., max_switches_per_sample: _Optional[float] = ..., max_major_faults: _Optional[int] = ..., max_drift: _Optional[float] = ..., max_mad_share: _Optional[float] = ..., max_outlier_share: _Optional[float] = ..., max_neighbour_load: _Optional[float] = ...) -> None: ...
+    max_slowdown: float
+    def __init__(self, max_temperature_rise_c: _Optional[float] = ..., min_frequency_share: _Optional[float] = ..., max_switches_per_sample: _Optional[float] = ..., max_major_faults: _Optional[int] = ..., max_drift: _Optional[float] = ..., max_mad_share: _Optional[float] = ..., max_outlier_share: _Optional[float] = ..., max_neighbour_load: _Optional[float] = ..., max_slowdown: _Optional[float] = ...) -> None: ...
 
 class Preflight(_message.Message):
     __slots__ = ("max_above_idle_c", "max_cooldown_ms", "max_pressure", "refuse")
@@ -232,7 +234,7 @@ class Memory(_message.Message):
     def __init__(self, baseline_kib: _Optional[int] = ..., load_peak_kib: _Optional[int] = ..., run_peak_kib: _Optional[int] = ..., arena_kib: _Optional[int] = ...) -> None: ...
 
 class Conditions(_message.Message):
-    __slots__ = ("temperature_before_c", "temperature_after_c", "governor", "frequency_khz", "load_average", "involuntary_switches", "lowest_frequency_khz", "target_frequency_khz", "throttle_bits", "idle_temperature_c", "cpu_pressure", "neighbour_load", "major_faults", "swapped_pages", "cpus")
+    __slots__ = ("temperature_before_c", "temperature_after_c", "governor", "frequency_khz", "load_average", "involuntary_switches", "lowest_frequency_khz", "target_frequency_khz", "throttle_bits", "idle_temperature_c", "cpu_pressure", "neighbour_load", "major_faults", "swapped_pages", "cpus", "fixed_work_ns", "slowdown")
     TEMPERATURE_BEFORE_C_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_AFTER_C_FIELD_NUMBER: _ClassVar[int]
     GOVERNOR_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +250,8 @@ class Conditions(_message.Message):
     MAJOR_FAULTS_FIELD_NUMBER: _ClassVar[int]
     SWAPPED_PAGES_FIELD_NUMBER: _ClassVar[int]
     CPUS_FIELD_NUMBER: _ClassVar[int]
+    FIXED_WORK_NS_FIELD_NUMBER: _ClassVar[int]
+    SLOWDOWN_FIELD_NUMBER: _ClassVar[int]
     temperature_before_c: float
     temperature_after_c: float
     governor: str
@@ -263,7 +267,9 @@ class Conditions(_message.Message):
     major_faults: int
     swapped_pages: int
     cpus: str
-    def __init__(self, temperature_before_c: _Optional[float] = ..., temperature_after_c: _Optional[float] = ..., governor: _Optional[str] = ..., frequency_khz: _Optional[int] = ..., load_average: _Optional[float] = ..., involuntary_switches: _Optional[int] = ..., lowest_frequency_khz: _Optional[int] = ..., target_frequency_khz: _Optional[int] = ..., throttle_bits: _Optional[int] = ..., idle_temperature_c: _Optional[float] = ..., cpu_pressure: _Optional[float] = ..., neighbour_load: _Optional[float] = ..., major_faults: _Optional[int] = ..., swapped_pages: _Optional[int] = ..., cpus: _Optional[str] = ...) -> None: ...
+    fixed_work_ns: int
+    slowdown: float
+    def __init__(self, temperature_before_c: _Optional[float] = ..., temperature_after_c: _Optional[float] = ..., governor: _Optional[str] = ..., frequency_khz: _Optional[int] = ..., load_average: _Optional[float] = ..., involuntary_switches: _Optional[int] = ..., lowest_frequency_khz: _Optional[int] = ..., target_frequency_khz: _Optional[int] = ..., throttle_bits: _Optional[int] = ..., idle_temperature_c: _Optional[float] = ..., cpu_pressure: _Optional[float] = ..., neighbour_load: _Optional[float] = ..., major_faults: _Optional[int] = ..., swapped_pages: _Optional[int] = ..., cpus: _Optional[str] = ..., fixed_work_ns: _Optional[int] = ..., slowdown: _Optional[float] = ...) -> None: ...
 
 class MeasureResult(_message.Message):
     __slots__ = ("job_id", "attempt", "fence", "model_sha256", "protocol_hash", "verdict", "message", "runtime", "latency", "memory", "conditions", "started_unix_ms", "total_ms", "fetch_ms", "measuring_ms", "evidence", "cooldown_ms", "energy", "outputs")

@@ -12,7 +12,7 @@ from hilnas_agent.settings import Rules, Settings
 from hilnas_agent.statistics import summarize
 
 COOL = Reading(48.0, "performance", 1_500_000, 0.1, target_khz=1_500_000, throttle_bits=0)
-RULES = Rules()
+RULES = Rules(max_slowdown=0.1)
 STEADY = [1_000_000 + 1000 * (place % 7) for place in range(120)]
 
 
@@ -25,7 +25,13 @@ def told(
         stationary=stationary,
         too_slow=too_slow,
     )
-    facts = {"lowest_khz": 1_500_000, "switches": 0, "major_faults": 0, "neighbour_load": 0.0} | seen
+    facts = {
+        "lowest_khz": 1_500_000,
+        "switches": 0,
+        "major_faults": 0,
+        "neighbour_load": 0.0,
+        "slowdown": 0.01,
+    } | seen
     watched = Watched(before=before, after=after, neighbours_known=True, **facts)
     summary = summarize(np.array(timing.kept_ns()), 0.95, 200, 0)
     evidence = session_evidence(timing, summary, Settings(rules=rules), watched)
@@ -61,6 +67,7 @@ def test_a_calm_session_keeps_every_rule():
         ("page-faults", {"major_faults": 1}),
         ("swap", {"after": reading(swapped_pages=3)}),
         ("quiet", {"neighbour_load": 0.11}),
+        ("speed", {"slowdown": 0.42}),
     ],
 )
 def test_a_rule_that_is_broken_is_named_with_value_limit_and_remedy(rule, changes):
@@ -83,8 +90,8 @@ def test_samples_set_aside_do_not_count():
 
 def test_what_a_device_cannot_tell_is_not_checked():
     mute = Reading(None, "", None, None)
-    evidence = told(before=mute, after=mute, lowest_khz=None)
-    for rule in ("frequency", "throttling", "temperature"):
+    evidence = told(before=mute, after=mute, lowest_khz=None, slowdown=None)
+    for rule in ("frequency", "throttling", "temperature", "speed"):
         assert evidence[rule].passed
         assert evidence[rule].text.startswith("not checked")
 

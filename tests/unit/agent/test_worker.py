@@ -123,6 +123,20 @@ def test_samples_beside_a_neighbour_are_set_aside(tmp_path):
     assert answer["latency"]["set_aside"] or not told["quiet"]["passed"]
 
 
+def test_a_processor_slower_than_it_was_makes_a_figure_unstable(tmp_path):
+    rules = asdict(Rules(max_slowdown=0.1))
+    verdict, message, answer = measure(
+        OFFERS[0].path, tiny_models.good(), tmp_path, protocol=PROTOCOL | {"rules": rules}, fixed_work_ns=1
+    )
+    told = {each["rule"]: each for each in answer["evidence"]}
+    assert verdict == "UNSTABLE"
+    assert not told["speed"]["passed"]
+    assert told["speed"]["text"] in message
+    assert not answer["latency"]["set_aside"], "where all is slow, nothing would be left"
+    assert answer["conditions"]["fixed_work_ns"] == 1
+    assert answer["conditions"]["slowdown"] == told["speed"]["value"]
+
+
 @both_runtimes
 def test_a_figure_less_sure_than_allowed_is_unstable(path, tmp_path):
     verdict, message, _ = measure(
