@@ -26,7 +26,7 @@ from hilnas_protos.v1 import device_pb2 as hilnas__protos_dot_v1_dot_device__pb2
 from hilnas_protos.v1 import measurement_pb2 as hilnas__protos_dot_v1_dot_measurement__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chilnas_protos/v1/agent.proto\x12\x10hilnas_protos.v1\x1a\x1dhilnas_protos/v1/device.proto\x1a\"hilnas_protos/v1/measurement.proto\"\xe4\x01\n\x05Hello\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65vice_name\x18\x04 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x05 \x01(\t\x12,\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x1c.hilnas_protos.v1.DeviceInfo\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\x15\n\rsession_epoch\x18\x08 \x01(\x04\x12\x17\n\x0frunning_job_ids\x18\t \x03(\t\"c\n\x07Welcome\x12\x14\n\x0chost_version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\r\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\r\x12\x1a\n\x12max_artifact_bytes\x18\x04 \x01(\x04\"9\n\tHeartbeat\x12\x14\n\x0cresident_kib\x18\x01 \x01(\x04\x12\x16\n\x0erunning_job_id\x18\x02 \x01(\t\"-\n\nJobStarted\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xe7\x01\n\x0e\x43onnectRequest\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.hilnas_protos.v1.HelloH\x00\x12\x30\n\theartbeat\x18\x02 \x01(\x0b\x32\x1b.hilnas_protos.v1.HeartbeatH\x00\x12\x33\n\x0bjob_started\x18\x03 \x01(\x0b\x32\x1c.hilnas_protos.v1.JobStartedH\x00\x12\x39\n\x0emeasure_result\x18\x04 \x01(\x0b\x32\x1f.hilnas_protos.v1.MeasureResultH\x00\x42\t\n\x07message\"\x1b\n\tCancelJob\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\r\"\xe0\x01\n\x0f\x43onnectResponse\x12,\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.hilnas_protos.v1.WelcomeH\x00\x12\x33\n\x0bmeasure_job\x18\x02 \x01(\x0b\x32\x1c.hilnas_protos.v1.MeasureJobH\x00\x12\x31\n\ncancel_job\x18\x03 \x01(\x0b\x32\x1b.hilnas_protos.v1.CancelJobH\x00\x12,\n\x07goodbye\x18\x04 \x01(\x0b\x32\x19.hilnas_protos.v1.GoodbyeH\x00\x42\t\n\x07message\"6\n\x14\x46\x65tchArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\":\n\x15\x46\x65tchArtifactResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x32\xc6\x01\n\x0c\x41gentService\x12R\n\x07\x43onnect\x12 .hilnas_protos.v1.ConnectRequest\x1a!.hilnas_protos.v1.ConnectResponse(\x01\x30\x01\x12\x62\n\rFetchArtifact\x12&.hilnas_protos.v1.FetchArtifactRequest\x1a\'.hilnas_protos.v1.FetchArtifactResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chilnas_protos/v1/agent.proto\x12\x10hilnas_protos.v1\x1a\x1dhilnas_protos/v1/device.proto\x1a\"hilnas_protos/v1/measurement.proto\"\x98\x02\n\x05Hello\x12\x15\n\ragent_version\x18\x01 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x02 \x01(\r\x12\x14\n\x0cprotocol_max\x18\x03 \x01(\r\x12\x13\n\x0b\x64\x65vice_name\x18\x04 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x05 \x01(\t\x12,\n\x06\x64\x65vice\x18\x06 \x01(\x0b\x32\x1c.hilnas_protos.v1.DeviceInfo\x12\x0f\n\x07\x62oot_id\x18\x07 \x01(\t\x12\x15\n\rsession_epoch\x18\x08 \x01(\x04\x12\x17\n\x0frunning_job_ids\x18\t \x03(\t\x12\x32\n\x0crunning_jobs\x18\n \x03(\x0b\x32\x1c.hilnas_protos.v1.RunningJob\"<\n\nRunningJob\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\x12\r\n\x05\x66\x65nce\x18\x03 \x01(\x04\"c\n\x07Welcome\x12\x14\n\x0chost_version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\r\x12\x14\n\x0cheartbeat_ms\x18\x03 \x01(\r\x12\x1a\n\x12max_artifact_bytes\x18\x04 \x01(\x04\"9\n\tHeartbeat\x12\x14\n\x0cresident_kib\x18\x01 \x01(\x04\x12\x16\n\x0erunning_job_id\x18\x02 \x01(\t\"-\n\nJobStarted\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"\xe7\x01\n\x0e\x43onnectRequest\x12(\n\x05hello\x18\x01 \x01(\x0b\x32\x17.hilnas_protos.v1.HelloH\x00\x12\x30\n\theartbeat\x18\x02 \x01(\x0b\x32\x1b.hilnas_protos.v1.HeartbeatH\x00\x12\x33\n\x0bjob_started\x18\x03 \x01(\x0b\x32\x1c.hilnas_protos.v1.JobStartedH\x00\x12\x39\n\x0emeasure_result\x18\x04 \x01(\x0b\x32\x1f.hilnas_protos.v1.MeasureResultH\x00\x42\t\n\x07message\"\x1b\n\tCancelJob\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"1\n\x07Goodbye\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\r\"\xe0\x01\n\x0f\x43onnectResponse\x12,\n\x07welcome\x18\x01 \x01(\x0b\x32\x19.hilnas_protos.v1.WelcomeH\x00\x12\x33\n\x0bmeasure_job\x18\x02 \x01(\x0b\x32\x1c.hilnas_protos.v1.MeasureJobH\x00\x12\x31\n\ncancel_job\x18\x03 \x01(\x0b\x32\x1b.hilnas_protos.v1.CancelJobH\x00\x12,\n\x07goodbye\x18\x04 \x01(\x0b\x32\x19.hilnas_protos.v1.GoodbyeH\x00\x42\t\n\x07message\"6\n\x14\x46\x65tchArtifactRequest\x12\x0e\n\x06sha256\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\":\n\x15\x46\x65tchArtifactResponse\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x32\xc6\x01\n\x0c\x41gentService\x12R\n\x07\x43onnect\x12 .hilnas_protos.v1.ConnectRequest\x1a!.hilnas_protos.v1.ConnectResponse(\x01\x30\x01\x12\x62\n\rFetchArtifact\x12&.hilnas_protos.v1.FetchArtifactRequest\x1a\'.hilnas_protos.v1.FetchArtifactResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,25 +34,27 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hilnas_protos.v1.agent_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLO']._serialized_start=118
-  _globals['_HELLO']._serialized_end=346
-  _globals['_WELCOME']._serialized_start=348
-  _globals['_WELCOME']._serialized_end=447
-  _globals['_HEARTBEAT']._serialized_start=449
-  _globals['_HEARTBEAT']._serialized_end=506
-  _globals['_JOBSTARTED']._serialized_start=508
-  _globals['_JOBSTARTED']._serialized_end=553
-  _globals['_CONNECTREQUEST']._serialized_start=556
-  _globals['_CONNECTREQUEST']._serialized_end=787
-  _globals['_CANCELJOB']._serialized_start=789
-  _globals['_CANCELJOB']._serialized_end=816
-  _globals['_GOODBYE']._serialized_start=818
-  _globals['_GOODBYE']._serialized_end=867
-  _globals['_CONNECTRESPONSE']._serialized_start=870
-  _globals['_CONNECTRESPONSE']._serialized_end=1094
-  _globals['_FETCHARTIFACTREQUEST']._serialized_start=1096
-  _globals['_FETCHARTIFACTREQUEST']._serialized_end=1150
-  _globals['_FETCHARTIFACTRESPONSE']._serialized_start=1152
-  _globals['_FETCHARTIFACTRESPONSE']._serialized_end=1210
-  _globals['_AGENTSERVICE']._serialized_start=1213
-  _globals['_AGENTSERVICE']._serialized_end=1411
+  _globals['_HELLO']._serialized_end=398
+  _globals['_RUNNINGJOB']._serialized_start=400
+  _globals['_RUNNINGJOB']._serialized_end=460
+  _globals['_WELCOME']._serialized_start=462
+  _globals['_WELCOME']._serialized_end=561
+  _globals['_HEARTBEAT']._serialized_start=563
+  _globals['_HEARTBEAT']._serialized_end=620
+  _globals['_JOBSTARTED']._serialized_start=622
+  _globals['_JOBSTARTED']._serialized_end=667
+  _globals['_CONNECTREQUEST']._serialized_start=670
+  _globals['_CONNECTREQUEST']._serialized_end=901
+  _globals['_CANCELJOB']._serialized_start=903
+  _globals['_CANCELJOB']._serialized_end=930
+  _globals['_GOODBYE']._serialized_start=932
+  _globals['_GOODBYE']._serialized_end=981
+  _globals['_CONNECTRESPONSE']._serialized_start=984
+  _globals['_CONNECTRESPONSE']._serialized_end=1208
+  _globals['_FETCHARTIFACTREQUEST']._serialized_start=1210
+  _globals['_FETCHARTIFACTREQUEST']._serialized_end=1264
+  _globals['_FETCHARTIFACTRESPONSE']._serialized_start=1266
+  _globals['_FETCHARTIFACTRESPONSE']._serialized_end=1324
+  _globals['_AGENTSERVICE']._serialized_start=1327
+  _globals['_AGENTSERVICE']._serialized_end=1525
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Hello(_message.Message):
-    __slots__ = ("agent_version", "protocol_min", "protocol_max", "device_name", "device_class", "device", "boot_id", "session_epoch", "running_job_ids")
+    __slots__ = ("agent_version", "protocol_min", "protocol_max", "device_name", "device_class", "device", "boot_id", "session_epoch", "running_job_ids", "running_jobs")
     AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MAX_FIELD_NUMBER: _ClassVar[int]
@@ -19,6 +19,7 @@ class Hello(_message.Message):
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_EPOCH_FIELD_NUMBER: _ClassVar[int]
     RUNNING_JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
     agent_version: str
     protocol_min: int
     protocol_max: int
@@ -28,7 +29,18 @@ class Hello(_message.Message):
     boot_id: str
     session_epoch: int
     running_job_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, agent_version: _Optional[str] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., device_name: _Optional[str] = ..., device_class: _Optional[str] = ..., device: _Optional[_Union[_device_pb2.DeviceInfo, _Mapping]] = ..., boot_id: _Optional[str] = ..., session_epoch: _Optional[int] = ..., running_job_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    running_jobs: _containers.RepeatedCompositeFieldContainer[RunningJob]
+    def __init__(self, agent_version: _Optional[str] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., device_name: _Optional[str] = ..., device_class: _Optional[str] = ..., device: _Optional[_Union[_device_pb2.DeviceInfo, _Mapping]] = ..., boot_id: _Optional[str] = ..., session_epoch: _Optional[int] = ..., running_job_ids: _Optional[_Iterable[str]] = ..., running_jobs: _Optional[_Iterable[_Union[RunningJob, _Mapping]]] = ...) -> None: ...
+
+class RunningJob(_message.Message):
+    __slots__ = ("job_id", "attempt", "fence")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
+    job_id: str
+    attempt: int
+    fence: int
+    def __init__(self, job_id: _Optional[str] = ..., attempt: _Optional[int] = ..., fence: _Optional[int] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("host_version", "protocol", "heartbeat_ms", "max_artifact_bytes")
