@@ -113,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
             fetcher,
             cpus,
             options.address_space_mib,
-            speed=KnownSpeed(options.cache_dir / "speed", facts["boot_id"], cpus),
+            speed=KnownSpeed(speed_file(options.cache_dir, cpus), facts["boot_id"]),
             meters=[MeterOffer(*meter) for meter in facts["meters"]],
             no_meter="; ".join(facts["meter_reasons"]),
         ),
@@ -282,6 +282,19 @@ def default_cache_dir() -> Path:
     """Where models are kept unless the user says otherwise."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "hilnas-agent"
+
+
+def speed_file(cache_dir: Path, cpus: list[int]) -> Path:
+    """Where the processors' best speed is remembered: one place for all agents of a user, if there may be one.
+
+    It is a fact of the machine, and an agent whose folder is new should know it.
+    """
+    shared = default_cache_dir()
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        shared = cache_dir
+    return shared / f"speed-{'-'.join(map(str, cpus)) or 'all'}"
 
 
 def positive(text: str) -> int:

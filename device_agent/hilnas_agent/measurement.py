@@ -59,11 +59,14 @@ class SessionHooks(protocol.Hooks):
         self.neighbours.begin()
         self.speed.begin()
 
+    def slice(self) -> bool:
+        """Looks at the processor's speed after each slice of samples."""
+        return self.speed.is_full()
+
     def stretch(self) -> bool:
-        """Looks at frequency, neighbours and speed after each stretch of samples."""
+        """Looks at frequency and neighbours after each stretch of samples."""
         self._look()
-        quiet = self.neighbours.quiet()
-        return self.speed.is_full() and quiet
+        return self.neighbours.quiet()
 
     def counted(self) -> tuple[int, int]:
         """Involuntary context switches, and page faults that waited for a disk, since sampling began."""

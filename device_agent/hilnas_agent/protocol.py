@@ -23,8 +23,10 @@ _MAX_SAMPLES = 1 << 16
 _NS_PER_MS = 1_000_000
 _WINDOW = 2 * LEAST
 """Timings that are compared to see whether they have become alike."""
-_STRETCH_NS = 100 * _NS_PER_MS
-"""Samples are judged together, by what else the device did, in stretches of this length."""
+_SLICE_NS = 25 * _NS_PER_MS
+"""Samples are judged together by the processor's speed in slices of this length."""
+_SLICES = 4
+"""As many slices are a stretch: its samples are judged together by what else the device did."""
 _Z = 1.96
 
 
@@ -66,6 +68,10 @@ class Hooks:
     def sampling(self) -> None:
         """The warm-up is done; sampling begins."""
 
+    def slice(self) -> bool:
+        """A slice of samples is done; False when the processor was slowed."""
+        return True
+
     def stretch(self) -> bool:
         """A stretch of samples is done; False when they were taken beside other work."""
         return True
@@ -89,7 +95,7 @@ def measure(invoke: Invoke, clock: Clock, settings: Settings, hooks: Hooks) -> T
         _settle(invoke, clock, settings, timing, ends_ns, last if timing.inner_loops == 1 else deque())
     hooks.sampling()
     start = clock()
-    _sample(invoke, clock, settings, timing, hooks.stretch)
+    _sample(invoke, clock, settings, timing, hooks)
     timing.sampling_ns = clock() - start
     return timing
 
@@ -194,29 +200,39 @@ def _since(moment_ns: float, end_ns: int, timings: "deque[int]") -> int:
     return count
 
 
-def _sample(
-    invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, stretch: Callable[[], bool]
-) -> None:
+def _sample(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, hooks: Hooks) -> None:
     """Takes samples, a stretch at a time, until the interval is narrow enough or the time is spent.
 
-    Samples beside other work are set aside. Where that leaves too few, none is: then the rules say so.
+    Samples beside other work, or on a slowed processor, are set aside, and their time is given once more. Where
+    that leaves too few, none is: then the rules say so.
     """
     enough_ns = min(settings.min_sampling_ms, settings.max_sampling_ms) * _NS_PER_MS
     most_ns = settings.max_sampling_ms * _NS_PER_MS
     samples, aside = timing.samples_ns, timing.set_aside
     begin = end = clock()
+    aside_ns = 0
     while True:
-        first, ends_at = len(samples), end + _STRETCH_NS
-        while True:
-            end = _take(invoke, clock, timing)
-            enough = len(samples) - len(aside) >= settings.min_samples and end - begin >= enough_ns
-            over = end - begin >= most_ns and len(samples) >= settings.floor
-            full = over or len(samples) >= _MAX_SAMPLES
-            if full or end >= ends_at or (enough and settings.rules is None):
+        first, since, lost = len(samples), end, array("L")
+        for _ in range(_SLICES):
+            place, ends_at = len(samples), end + _SLICE_NS
+            while True:
+                end = _take(invoke, clock, timing)
+                enough = (
+                    len(samples) - len(aside) - len(lost) >= settings.min_samples and end - begin >= enough_ns
+                )
+                over = end - begin >= most_ns + min(aside_ns, most_ns) and len(samples) >= settings.floor
+                full = over or len(samples) >= _MAX_SAMPLES
+                if full or end >= ends_at or (enough and settings.rules is None):
+                    break
+            if not hooks.slice():
+                lost.extend(range(place, len(samples)))
+            if full or (enough and settings.rules is None):
                 break
-        if not stretch():
-            aside.extend(range(first, len(samples)))
-            enough = len(samples) - len(aside) >= settings.min_samples and enough
+        if not hooks.stretch():
+            lost = array("L", range(first, len(samples)))
+        aside.extend(lost)
+        aside_ns += (end - since) * len(lost) // (len(samples) - first)
+        enough = len(samples) - len(aside) >= settings.min_samples and enough
         if full or (
             enough and (settings.rules is None or _is_narrow(timing.kept_ns(), settings.max_half_width))
         ):

@@ -2,14 +2,14 @@
 
 A virtual machine whose neighbour shares the core, a power limit, firmware that hides its throttling: none of
 them shows in the kernel's counters or frequencies, and each makes a model slower for seconds on end. So a short
-piece of work that never changes is timed at both ends of every stretch of samples, and held against the least
+piece of work that never changes is timed at both ends of every slice of samples, and held against the least
 that it ever took here.
 """
 
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ TimeWork = Callable[[], int]
 
 _SIZE = 2048
 _PASSES = 100
-_TRIES = 5
+_TRIES = 3
 
 
 class FixedWork:
@@ -44,7 +44,7 @@ class FixedWork:
 
 
 class Speed:
-    """Tells for each stretch of time whether the processor was as fast as it can be.
+    """Tells for each slice of time whether the processor was as fast as it can be.
 
     `known_ns` is the least that the work took before, 0 when that is not known; `limit` the share by which it may
     take longer, 0 for no look at all.
@@ -58,16 +58,16 @@ class Speed:
 
     @property
     def best_ns(self) -> int:
-        """The least that the work took at both ends of a stretch, now or before; 0 when nothing is known."""
+        """The least that the work took at both ends of a slice, now or before; 0 when nothing is known."""
         known = [self._known_ns] if self._known_ns else []
         return min([*known, *map(max, self._ends, self._ends[1:])], default=0)
 
     def begin(self) -> None:
-        """Starts the first stretch."""
+        """Starts the first slice."""
         self._ends, self._full = [self._work()] if self._limit else [], []
 
     def is_full(self) -> bool:
-        """Ends a stretch, and starts the next: was the processor fast at both its ends?"""
+        """Ends a slice, and starts the next: was the processor fast at both its ends?"""
         if not self._limit:
             return True
         self._ends.append(self._work())
@@ -75,12 +75,12 @@ class Speed:
         return self._full[-1]
 
     def slowdown(self, of_full: bool = False) -> float | None:
-        """How much longer the work took at worst, as a share of the least; `of_full`: in full stretches.
+        """How much longer the work took at worst, as a share of the least; `of_full`: in full slices.
 
         None where nothing was looked at.
         """
-        stretches = list(map(max, self._ends, self._ends[1:]))
-        counted = [took for took, full in zip(stretches, self._full, strict=True) if full or not of_full]
+        slices = list(map(max, self._ends, self._ends[1:]))
+        counted = [took for took, full in zip(slices, self._full, strict=True) if full or not of_full]
         return max(counted) / self.best_ns - 1 if counted and self.best_ns else None
 
 
@@ -88,12 +88,11 @@ class KnownSpeed:
     """The least time of the fixed work on the processors that measure, in ns.
 
     The second least of all sessions', once there are two: a model runs in the memory of what times it, so one
-    session may say anything. Kept in `path` over restarts of the agent, until the device boots or measures on
-    other processors.
+    session may say anything. Kept in `path` over restarts of the agent, until the device boots.
     """
 
-    def __init__(self, path: Path | None = None, boot_id: str = "", cpus: Sequence[int] = ()) -> None:
-        self._path, self._of = path, [boot_id, list(cpus)]
+    def __init__(self, path: Path | None = None, boot_id: str = "") -> None:
+        self._path, self._of = path, boot_id
         self._least = self._stored()
 
     @property
