@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from hilnas.daemon.place import Place
 from hilnas.daemon.run import run_search
 from hilnas.recipe import check_recipe
 from hilnas.store import record as record_module
@@ -38,7 +39,7 @@ def main() -> None:
         if phase == "after" and event.kind == kind:
             die()
 
-    asyncio.run(run_search(recipe, folder, resume=True, listen=listen))
+    asyncio.run(run_search(recipe, Place(folder), resume=True, listen=listen))
 
 
 if __name__ == "__main__":

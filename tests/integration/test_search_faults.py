@@ -12,6 +12,7 @@ from collections import Counter
 import grpc
 import pytest
 
+from hilnas.daemon.place import Place
 from hilnas.daemon.run import run_search
 from hilnas.recipe import check_recipe
 from hilnas.search.errors import SearchError
@@ -77,7 +78,7 @@ def searching(tmp_path, monkeypatch):
             board = asyncio.ensure_future(device())
             try:
                 return await asyncio.wait_for(
-                    run_search(check_recipe(data), tmp_path / "run", resume, listen=events.append), 300
+                    run_search(check_recipe(data), Place(tmp_path / "run"), resume, listen=events.append), 300
                 )
             finally:
                 board.cancel()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hilnas.cli.progress import Progress
+from hilnas.daemon.place import Place
 from hilnas.daemon.run import run_search
 from hilnas.options import OptionsError
 from hilnas.recipe import load_recipe
@@ -39,7 +40,9 @@ def run_command(
     progress = Progress(Console(stderr=as_json))
 
     async def main() -> dict[str, Any] | None:
-        task = asyncio.ensure_future(run_search(recipe, folder, resume, progress.show, progress.listen))
+        task = asyncio.ensure_future(
+            run_search(recipe, Place(folder), resume, progress.show, progress.listen)
+        )
         loop = asyncio.get_running_loop()
 
         def stop() -> None:

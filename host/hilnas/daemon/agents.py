@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hilnas.farm import Farm, FarmError, FarmOptions
+from hilnas.farm import AnyFarm, Farm, FarmError, FarmOptions
 from hilnas.farm.devices import DeviceFacts
 from hilnas.farm.local_agent import LocalAgent
 from hilnas.farm.service import AgentServer
@@ -20,7 +20,7 @@ from hilnas.store import ModelFiles
 class Devices:
     """A farm and the devices that were there when it was opened."""
 
-    farm: Farm
+    farm: AnyFarm
     facts: list[DeviceFacts]
     agent: LocalAgent | None
 

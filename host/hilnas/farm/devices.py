@@ -7,16 +7,27 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from hilnas.farm.book import Hold, KeptDevice
 from hilnas_protos.v1 import PROTOCOL_VERSION, agent_pb2, device_pb2
+
+SUSPECT_AFTER_S = 20.0
+"""A device that gave no sign of life for so long gets no new job."""
+OFFLINE_AFTER_S = 30.0
+"""One that gave none for so long is taken off."""
 
 
 class DeviceState(StrEnum):
     """Where a device stands."""
 
+    PROBATION = "PROBATION"
     READY = "READY"
     LEASED = "LEASED"
+    DRAINING = "DRAINING"
+    DRAINED = "DRAINED"
+    SUSPECT = "SUSPECT"
     OFFLINE = "OFFLINE"
     QUARANTINED = "QUARANTINED"
+    RETIRED = "RETIRED"
 
 
 @dataclass(frozen=True)
@@ -109,9 +120,10 @@ class Session:
 
 @dataclass
 class Device:
-    """A device, its stream if it has one, and the job it was given."""
+    """A device that has dialled in, its stream if it has one, and the job it was given."""
 
     facts: DeviceFacts
+    kept: KeptDevice
     session: Session | None = None
     job_id: str = ""
     measuring: bool = False
@@ -120,16 +132,28 @@ class Device:
     """Time spent on jobs that ended."""
     doubt: str = ""
     """Why its figures are in doubt; empty while they are not."""
-    quarantined: bool = False
-    """It gets no jobs until the host is started anew."""
+    faults: list[str] = field(default_factory=list)
+    """What went wrong in the last jobs, one after the other, that the device or its link is to blame for."""
+    last_search: str = ""
     resident_kib: int = 0
     """Memory of the agent's main process at its last heartbeat."""
 
     @property
+    def name(self) -> str:
+        """Return the device's name."""
+        return self.facts.name
+
+    @property
     def state(self) -> DeviceState:
         """Return where the device stands."""
+        if self.kept.hold is Hold.RETIRED:
+            return DeviceState.RETIRED
         if self.session is None:
             return DeviceState.OFFLINE
-        if self.quarantined:
-            return DeviceState.QUARANTINED
+        if self.kept.hold is Hold.DRAINING:
+            return DeviceState.DRAINING if self.job_id else DeviceState.DRAINED
+        if self.kept.hold is not Hold.NONE:
+            return DeviceState(self.kept.hold.value)
+        if time.monotonic() - self.session.last_seen > SUSPECT_AFTER_S:
+            return DeviceState.SUSPECT
         return DeviceState.LEASED if self.job_id else DeviceState.READY

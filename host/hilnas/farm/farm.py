@@ -2,79 +2,112 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hilnas.errors import HilnasError
-from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
-from hilnas.farm.jobs import MAX_ATTEMPTS, Answer, Ask, Fences, Job
+from hilnas.farm.answers import without_answer
+from hilnas.farm.base import FarmError
+from hilnas.farm.book import Book, MemoryBook
+from hilnas.farm.devices import OFFLINE_AFTER_S, Device, DeviceFacts, DeviceState, Session
+from hilnas.farm.jobs import MAX_ATTEMPTS, Answer, Ask, Fences, Job, Orphan, Usual
+from hilnas.farm.registry import Registry
 from hilnas.farm.scheduler import Free, Waiting, assign
+from hilnas.farm.shares import NOBODY, Asker, Shares
 from hilnas.farm.wire import answer, measure_job
 from hilnas.store import ModelFiles
 from hilnas.trial import (
     DEVICE_FAULTS,
     DeviceEnergy,
     DeviceOutputs,
-    Energy,
-    EnergyVerdict,
     Measurement,
     Verdict,
 )
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
 
-OFFLINE_AFTER_S = 30.0
-"""A device that gave no sign of life for so long is taken off."""
 RETURN_WITHIN_S = 15.0
 """A job whose device lost its link waits so long for the device to come back with it."""
 LATE_RESULT_S = 2.0
 """A device that came back without its job may still deliver the job's result within this time."""
+ADOPT_WITHIN_S = 300.0
+"""A job that a device had before this host was started is kept so long for whoever asked for it."""
+UNCLAIMED = 1000
+"""Answers kept that nobody waited for any more: whoever asks again need not measure again."""
 PROTOCOL_WITH_RULES = 2
 """Agents of this protocol version and newer check a session's rules."""
 DEADLINE_SLACK_S = 60.0
 """Time for fetching a model, beyond the deadline of its execution."""
 
 
-_WORKING = (DeviceState.READY, DeviceState.LEASED)
-
-
-class FarmError(HilnasError, RuntimeError):
-    """The farm cannot do what is asked; the message says what is missing."""
-
-
 class Farm:
-    """Devices by name and jobs by id. All methods belong to one event loop."""
+    """Devices by name and jobs by id. All methods belong to one event loop.
 
-    def __init__(self, models: ModelFiles, wait_s: float = 60.0, examples: ModelFiles | None = None) -> None:
+    With `wait_s` None jobs wait for a device for ever, as in a lab.
+    """
+
+    def __init__(
+        self,
+        models: ModelFiles,
+        wait_s: float | None = 60.0,
+        examples: ModelFiles | None = None,
+        book: Book | None = None,
+        strict: bool = False,
+        shares: Shares | None = None,
+    ) -> None:
         self.models = models
         self.examples = [examples] if examples is not None else []
         self.wait_s = wait_s
         """A job is given up when no device of its class has been connected for so long, in seconds."""
-        self.devices: dict[str, Device] = {}
+        book = book or MemoryBook()
+        self.registry = Registry(book, strict)
+        self.registry.on_change = self._schedule
         self.jobs: dict[str, Job] = {}
-        self.on_change: Callable[[], None] = lambda: None
+        self.shares = shares or Shares()
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """What happened, by kind and detail: jobs by verdict, faults by device."""
+        self._listeners: list[Callable[[], None]] = []
+        self.on_given: Callable[[float], None] = lambda waited_s: None
+        """Told how long a job that a device took had waited for one."""
         self.on_measuring_here: Callable[[bool], None] = lambda measuring: None
         """Told when a device on this very machine begins to measure, and when none does any more."""
-        self._measuring_here = False
+        self.measuring_here = False
         self._boot_id = _boot_id()
-        self._fences = Fences()
+        self._fences = Fences(book)
+        self._usual = Usual()
+        self._asking: Counter[Asker] = Counter()
+        self._orphans: dict[str, Orphan] = {}
+        self._unclaimed: OrderedDict[str, Job] = OrderedDict()
         self._arrived = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._scheduled = False
+        self._closed = False
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change of devices or jobs."""
+        self._listeners.append(listener)
+
+    @property
+    def devices(self) -> dict[str, Device]:
+        """The devices that have dialled in, by name."""
+        return self.registry.devices
 
     def start(self) -> None:
         """Start watching for devices that went silent."""
-        self._watch = asyncio.create_task(self._drop_silent())
+        self._watch = asyncio.create_task(self._keep_watch())
 
-    async def close(self) -> None:
-        """Send every agent away and give up all jobs."""
+    async def close(self, retry_after_ms: int = 0) -> None:
+        """Send every agent away, for good or to come back after a while, and give up all jobs."""
+        self._closed = True
         for device in self.devices.values():
             if device.session is not None:
-                device.session.end("the host has finished")
-        for task in [*self._tasks, *([self._watch] if self._watch else [])]:
-            task.cancel()
+                device.session.end("the host has finished", retry_after_ms)
+        for job in self.jobs.values():
+            job.stop_timers()
+        if self._watch is not None:
+            self._watch.cancel()
             with suppress(asyncio.CancelledError):
-                await task
+                await self._watch
 
     async def wait_for(self, count: int, timeout_s: float, name: str = "") -> list[DeviceFacts]:
         """Return the connected devices once there are `count`, among them the one called `name` if it is given.
@@ -101,7 +134,7 @@ class Farm:
 
     def connected(self) -> list[DeviceFacts]:
         """Return the devices that have a stream."""
-        return [d.facts for d in self.devices.values() if d.state is not DeviceState.OFFLINE]
+        return [device.facts for device in self.devices.values() if device.session is not None]
 
     def activity(self) -> dict[str, str]:
         """Return what each device is doing: the job's model, or its state."""
@@ -112,38 +145,52 @@ class Farm:
             for name, device in list(self.devices.items())  # another thread may draw this
         }
 
-    async def measure(self, ask: Ask) -> Measurement:
+    async def measure(self, ask: Ask, asker: Asker = NOBODY) -> Measurement:
         """Return one session of a stored model on a device.
 
         Faults of devices and links are tried again, elsewhere if that may be; the last one comes back as a
-        DEVICE_FAULT (or DEFERRED_HOT). Asking twice at once for the same thing measures it once.
+        DEVICE_FAULT (or DEFERRED_HOT). Asking twice for the same thing measures it once, also when the first
+        who asked is gone.
         """
-        found = await self._ask(ask)
+        found = (await self.ask(ask, asker)).done.result()
         assert isinstance(found, Measurement)
         return found
 
-    async def evaluate(self, ask: Ask) -> DeviceOutputs:
+    async def evaluate(self, ask: Ask, asker: Asker = NOBODY) -> DeviceOutputs:
         """Return what a stored model makes of stored examples on a device; faults as in `measure`."""
-        found = await self._ask(ask)
+        found = (await self.ask(ask, asker)).done.result()
         assert isinstance(found, DeviceOutputs)
         return found
 
-    async def measure_energy(self, ask: Ask) -> DeviceEnergy:
+    async def measure_energy(self, ask: Ask, asker: Asker = NOBODY) -> DeviceEnergy:
         """Return what an energy pass of a stored model on a device came to; faults as in `measure`."""
-        found = await self._ask(ask)
+        found = (await self.ask(ask, asker)).done.result()
         assert isinstance(found, DeviceEnergy)
         return found
 
-    async def _ask(self, ask: Ask) -> Answer:
-        job = self.jobs.get(ask.job_id)
-        if job is None:
-            sizes = [
-                self.find(digest).stat().st_size for digest in (ask.model_sha256, ask.examples) if digest
-            ]
-            done = asyncio.get_running_loop().create_future()
-            job = self.jobs[ask.job_id] = Job(ask.job_id, ask, sizes[0], done, sum(sizes[1:]))
-            self._schedule()
-        return await asyncio.shield(job.done)
+    async def ask(self, ask: Ask, asker: Asker = NOBODY) -> Job:
+        """Return the job that is asked for, done. FileNotFoundError when a file of it is not here."""
+        job = self._unclaimed.pop(ask.job_id, None)
+        if job is not None:
+            return job
+        job = self.jobs.get(ask.job_id) or self._new_job(ask, asker)
+        job.askers += 1
+        try:
+            await asyncio.shield(job.done)
+        finally:
+            job.askers -= 1
+            if not job.askers and not job.done.done() and not job.device:
+                self._drop(job)  # nobody wants it, and no device has it
+        return job
+
+    def withdraw(self, search: str) -> None:
+        """Drop all jobs of a search that is over; those that run are cancelled."""
+        for job in [job for job in self.jobs.values() if job.asker.search == search and search]:
+            device = self.devices.get(job.device)
+            if device is not None:
+                _cancel(device, job.id)
+            self._let_go(job)
+            self._drop(job)
 
     def find(self, digest: str) -> Path:
         """Return where a model or a file of examples lies; FileNotFoundError, or ValueError for no digest."""
@@ -153,37 +200,33 @@ class Farm:
                 return path
         raise FileNotFoundError(digest)
 
-    def attach(self, facts: DeviceFacts, session: Session, running: list[str]) -> None:
-        """Take a device's new stream; an older one of the same device is ended."""
-        device = self.devices.setdefault(facts.name, Device(facts))
-        if device.session is not None:
-            device.session.end("a newer connection of this device took over")
-        device.facts, device.session = facts, session
-        for stale in set(running) - {device.job_id}:
-            session.send(agent_pb2.ConnectResponse(cancel_job=agent_pb2.CancelJob(job_id=stale)))
+    def attach(
+        self, facts: DeviceFacts, session: Session, running: Sequence[agent_pb2.RunningJob] = ()
+    ) -> None:
+        """Take a device's new stream, with the jobs that it still has."""
+        device = self.registry.attach(facts, session)
+        for each in running:
+            if each.job_id != device.job_id:
+                self._take_back(device, each)
         job = self.jobs.get(device.job_id)
-        if job is not None and job.id not in running:
-            self._later(LATE_RESULT_S, job, job.fence, f"{facts.name} came back without the job")
+        if job is not None and job.id not in {each.job_id for each in running}:
+            why = f"{facts.name} came back without the job"
+            self._later(LATE_RESULT_S, job, lambda: self._went_down(job, why))
         self._arrived.set()
         self._schedule()
 
     def quarantine(self, name: str, reason: str) -> None:
         """Give a device no more jobs, where its class has another one that may go on; it is told otherwise too."""
-        device = self.devices[name]
-        device.doubt = reason
-        others = (
-            other
-            for other in self.devices.values()
-            if other.facts.device_class == device.facts.device_class and other.state in _WORKING
-        )
-        device.quarantined = any(other is not device for other in others)
-        self._changed()
+        device = self.devices.get(name)
+        if device is not None:
+            self.registry.quarantine(device, reason)
+            self._schedule()
 
     def started(self, name: str, job_id: str) -> None:
         """Note that the worker of a job has started."""
-        device = self.devices[name]
-        if device.job_id == job_id:
-            device.measuring = True
+        device, job = self.devices[name], self.jobs.get(job_id)
+        if device.job_id == job_id and job is not None:
+            device.measuring = job.measuring = True
             self._changed()
 
     def detach(self, name: str, session: Session) -> None:
@@ -191,64 +234,192 @@ class Farm:
         device = self.devices.get(name)
         if device is None or device.session is not session:
             return
-        device.session = None
-        device.measuring = False
+        self.registry.detach(device)
         job = self.jobs.get(device.job_id)
         if job is not None:
-            self._later(RETURN_WITHIN_S, job, job.fence, f"the link to {name} was lost", unless_back=True)
+            why = f"the link to {name} was lost"
+            self._later(
+                RETURN_WITHIN_S, job, lambda: None if device.session else self._device_fault(job, why)
+            )
         self._changed()
 
     def accept(self, name: str, result: measurement_pb2.MeasureResult) -> None:
         """Take a result. One of an earlier lease, or of a job that has ended, is dropped."""
         device = self.devices[name]
+        orphan = self._orphans.get(result.job_id)
+        if orphan is not None and (orphan.device, orphan.fence) == (name, result.fence):
+            orphan.result = result
+            self._free(device, result.job_id)
+            self._schedule()
+            return
         job = self.jobs.get(result.job_id)
         if job is None or job.fence != result.fence or job.device != name:
+            self.counts["results", "late"] += 1
             return
-        device.job_id, device.measuring = "", False
         device.busy_ms += result.total_ms
+        self._usual.learn(job, result.total_ms / 1000)
+        self._settle(job, result.total_ms / 1000)
+        job.result, job.facts = result, device.facts
         if (result.model_sha256, result.protocol_hash) != (job.ask.model_sha256, job.ask.protocol.hash):
-            self._fault(job, f"{name} answered for another model or protocol")
+            self._device_fault(job, f"{name} answered for another model or protocol")
             return
         value = answer(result, job.ask, device.facts, job.rules_known)
-        if value.verdict in DEVICE_FAULTS:
-            self._fault(job, f"{name}: {value.message}", value)
+        if value.verdict is Verdict.DEFERRED_HOT:
+            self._again(job, f"{name}: {value.message}", value)  # nobody's fault, and cooler elsewhere
+        elif value.verdict in DEVICE_FAULTS:
+            self._device_fault(job, f"{name}: {value.message}", value)
         elif value.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY) and not job.crashed:
             # Somebody else may have killed the worker: a candidate is blamed by its second crash.
             job.crashed = True
             job.attempt = min(job.attempt, MAX_ATTEMPTS - 1)
-            self._fault(job, f"{name}: {value.message}", value)
+            self._again(job, f"{name}: {value.message}", value)
         else:
+            self.registry.worked(device)
             self._finish(job, value)
 
+    def _new_job(self, ask: Ask, asker: Asker) -> Job:
+        sizes = [self.find(digest).stat().st_size for digest in (ask.model_sha256, ask.examples) if digest]
+        done = asyncio.get_running_loop().create_future()
+        job = self.jobs[ask.job_id] = Job(
+            ask.job_id, ask, sizes[0], done, sum(sizes[1:]), asker, asked_at=time.monotonic()
+        )
+        self._asking[asker] += 1
+        self.shares.begin(asker)
+        orphan = self._orphans.pop(job.id, None)
+        if orphan is not None:
+            self._adopt(job, orphan)
+        self._schedule()
+        return job
+
+    def _take_back(self, device: Device, running: agent_pb2.RunningJob) -> None:
+        """Keep a job that a device has from before this host was started; have it dropped if it is another's."""
+        job = self.jobs.get(running.job_id)
+        earlier = 0 < running.fence < self._fences.first  # a lease that another process gave
+        if not earlier or device.job_id or running.job_id in self._orphans or (job and job.device):
+            _cancel(device, running.job_id)
+            return
+        orphan = Orphan(device.name, running.attempt, running.fence, time.monotonic())
+        device.job_id = running.job_id
+        if job is not None:
+            self._adopt(job, orphan)
+        else:
+            self._orphans[running.job_id] = orphan
+
+    def _adopt(self, job: Job, orphan: Orphan) -> None:
+        """Go on with a job that a device has, or has done, already."""
+        device = self.devices[orphan.device]
+        job.device, job.fence, job.attempt = orphan.device, orphan.fence, orphan.attempt
+        job.given_at = time.monotonic()
+        session = device.session
+        job.rules_known = session is None or session.protocol >= PROTOCOL_WITH_RULES
+        self.counts["jobs", "adopted"] += 1
+        if orphan.result is not None:
+            result = orphan.result
+            asyncio.get_running_loop().call_soon(self.accept, device.name, result)
+        else:
+            self._watch_lease(job)
+
     def _finish(self, job: Job, value: Answer) -> None:
-        del self.jobs[job.id]
+        self._let_go(job)
+        self._drop(job)
+        self.counts["jobs", value.verdict.lower()] += 1
         if not job.done.done():
             job.done.set_result(value)
+        if not job.askers:
+            self._unclaimed[job.id] = job
+            while len(self._unclaimed) > UNCLAIMED:
+                self._unclaimed.popitem(last=False)
         self._schedule()
 
-    def _fault(self, job: Job, reason: str, value: Answer | None = None) -> None:
-        """Free the job's device and try elsewhere, or give up."""
+    def _drop(self, job: Job) -> None:
+        """Take a job off the list; its asker may have others."""
+        if self.jobs.pop(job.id, None) is None:
+            return
+        job.stop_timers()
+        self._asking[job.asker] -= 1
+        if not self._asking[job.asker]:
+            del self._asking[job.asker]
+            self.shares.end(job.asker)
+
+    def _let_go(self, job: Job) -> None:
+        """End a job's lease, if it has one."""
+        job.stop_timers()
         device = self.devices.get(job.device)
-        if device is not None and device.job_id == job.id:
+        if device is not None:
+            self._free(device, job.id)
+        if job.device:
+            self._settle(job, time.monotonic() - job.given_at)
+        job.device, job.fence, job.measuring = "", 0, False
+        job.asked_at = time.monotonic()
+
+    @staticmethod
+    def _free(device: Device, job_id: str) -> None:
+        if device.job_id == job_id:
             device.job_id, device.measuring = "", False
-        job.failed_on.add(job.device)
+
+    def _settle(self, job: Job, seconds: float) -> None:
+        """Count the device time that a lease has really taken, instead of what it was expected to."""
+        if job.charged_s:
+            self.shares.charge(job.asker, seconds - job.charged_s)
+            job.charged_s = 0.0
+
+    def _went_down(self, job: Job, why: str) -> None:
+        """Count a device that went down with a job. A candidate that fells two is to blame, and they are not."""
+        _cancel(self.devices[job.device], job.id)  # should it turn up there after all
+        if job.measuring:
+            job.felled[job.device] = why
+        name = job.device
+        self._fault_of(name, why)
+        if len(job.felled) < 2:
+            self._again(job, why)
+            return
+        reason = f"two devices went down while they ran it: {'; '.join(job.felled.values())}"
+        self.registry.absolve(dict.fromkeys(job.felled, f"model {job.ask.model_sha256[:8]}: {reason}"))
+        job.faults.append(why)
+        job.given_up = True
+        self._finish(job, without_answer(job.ask, name, Verdict.CRASHED, reason, job.attempt))
+
+    def _device_fault(self, job: Job, reason: str, value: Answer | None = None) -> None:
+        """Count a fault of a device or its link, and try elsewhere."""
+        self._fault_of(job.device, reason)
+        self._again(job, reason, value)
+
+    def _fault_of(self, name: str, reason: str) -> None:
+        self.counts["faults", name] += 1
+        device = self.devices.get(name)
+        if device is not None:
+            self.registry.faulted(device, reason)
+
+    def _again(self, job: Job, reason: str, value: Answer | None = None) -> None:
+        """Free the job's device and try elsewhere, or give up."""
+        failed = job.device
+        self._let_go(job)
+        job.failed_on.add(failed)
         job.faults.append(reason)
-        failed, job.device, job.fence = job.device, "", 0
         if job.attempt < MAX_ATTEMPTS:
             self._schedule()
             return
-        self._finish(job, value or _given_up(job, failed))
+        why, job.given_up = "; ".join(job.faults), value is None
+        self._finish(job, value or without_answer(job.ask, failed, Verdict.DEVICE_FAULT, why, job.attempt))
 
     def _schedule(self) -> None:
-        waiting = [job.waiting for job in self.jobs.values() if not job.device]
-        known = [
-            (Free(name, device.facts.device_class), device.state)
-            for name, device in self.devices.items()
-            if device.state in _WORKING
-        ]
-        free = [device for device, state in known if state is DeviceState.READY]
-        for job_id, name in assign(waiting, free, [device for device, _ in known]):
-            self._give(self.jobs[job_id], self.devices[name])
+        """See soon who can have which device; many reasons at once are looked at together."""
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._assign)
+
+    def _assign(self) -> None:
+        self._scheduled = False
+        if self._closed:
+            return
+        waiting = [job.waiting(self._usual.of(job)) for job in self.jobs.values() if not job.device]
+        if waiting:
+            known = [
+                (free, device) for device in self.devices.values() if (free := self.registry.free(device))
+            ]
+            ready = [free for free, device in known if not device.job_id]
+            for job_id, name in assign(waiting, ready, [free for free, _ in known], self.shares):
+                self._give(self.jobs[job_id], self.devices[name])
         self._changed()
 
     def _changed(self) -> None:
@@ -256,98 +427,99 @@ class Farm:
             device.measuring and device.session is not None and device.session.boot_id == self._boot_id
             for device in self.devices.values()
         )
-        if here != self._measuring_here:
-            self._measuring_here = here
+        if here != self.measuring_here:
+            self.measuring_here = here
             self.on_measuring_here(here)
-        self.on_change()
+        for listener in self._listeners:
+            listener()
 
     def _give(self, job: Job, device: Device) -> None:
         assert device.session is not None
         job.attempt += 1
         job.fence = self._fences.next()
-        job.device = device.facts.name
-        device.job_id = job.id
+        job.device, job.given_at = device.name, time.monotonic()
+        job.charged_s = self._usual.of(job)
+        self.shares.charge(job.asker, job.charged_s)
+        device.job_id, device.last_search = job.id, job.asker.search
         # Here work is held still from now on, not from the worker's start: a device cools and settles before it.
         device.measuring = device.session.boot_id == self._boot_id
         job.rules_known = device.session.protocol >= PROTOCOL_WITH_RULES
         message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size, job.examples_size)
         device.session.send(agent_pb2.ConnectResponse(measure_job=message))
+        self.on_given(job.given_at - job.asked_at)
+        self._watch_lease(job)
+
+    def _watch_lease(self, job: Job) -> None:
         options = job.ask.options
         limit = job.ask.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
-        self._later(limit, job, job.fence, f"{job.device} gave no answer within {limit:.0f} s")
+        self._later(limit, job, lambda: self._overdue(job, limit))
 
-    def _later(self, delay_s: float, job: Job, fence: int, reason: str, unless_back: bool = False) -> None:
-        """Count a fault after a while, unless the job has moved on, or its device has come back."""
+    def _overdue(self, job: Job, limit_s: float) -> None:
+        _cancel(self.devices[job.device], job.id)
+        self._device_fault(job, f"{job.device} gave no answer within {limit_s:.0f} s")
 
-        async def wait() -> None:
-            await asyncio.sleep(delay_s)
-            current = self.jobs.get(job.id)
-            if current is not job or job.fence != fence:
-                return
-            device = self.devices[job.device]
-            if device.session is not None:
-                if unless_back:
-                    return  # attach() looks after the job now
-                cancel = agent_pb2.CancelJob(job_id=job.id)
-                device.session.send(agent_pb2.ConnectResponse(cancel_job=cancel))
-            self._fault(job, reason)
+    def _later(self, delay_s: float, job: Job, act: Callable[[], None]) -> None:
+        """Act after a while, unless the job's lease has ended by then."""
+        fence = job.fence
 
-        task = asyncio.create_task(wait())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        def due() -> None:
+            if self.jobs.get(job.id) is job and job.fence == fence:
+                act()
 
-    async def _drop_silent(self) -> None:
+        job.timers.append(asyncio.get_running_loop().call_later(delay_s, due))
+
+    async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(OFFLINE_AFTER_S / 6)
-            for name, device in self.devices.items():
+            for device in list(self.devices.values()):
                 session = device.session
                 if session is not None and time.monotonic() - session.last_seen > OFFLINE_AFTER_S:
                     session.end("no sign of life", retry_after_ms=1000)
-                    self.detach(name, session)
+                    self.detach(device.name, session)
+            self._forget_orphans()
             self._give_up_stranded()
+            self._schedule()  # a reservation may have ended, a device may be suspect
+
+    def _forget_orphans(self) -> None:
+        now = time.monotonic()
+        for job_id, orphan in list(self._orphans.items()):
+            if now - orphan.since < ADOPT_WITHIN_S:
+                continue
+            del self._orphans[job_id]
+            device = self.devices[orphan.device]
+            if device.job_id == job_id:
+                self._free(device, job_id)
+                _cancel(device, job_id)
 
     def _give_up_stranded(self) -> None:
         """End jobs that no device has been there for, for too long."""
-        working = [device.facts for device in self.devices.values() if device.state in _WORKING]
-        present = [Free(facts.name, facts.device_class) for facts in working]
+        if self.wait_s is None:
+            return
+        present = [free for device in self.devices.values() if (free := self.registry.free(device))]
         now = time.monotonic()
         for job in [job for job in self.jobs.values() if not job.device]:
-            if any(job.waiting.may_run_on(device) for device in present):
+            waiting = job.waiting(0.0)
+            if any(waiting.may_run_on(device) for device in present):
                 job.stranded_since = None
             elif job.stranded_since is None:
                 job.stranded_since = now
             elif now - job.stranded_since > self.wait_s:
                 job.attempt = MAX_ATTEMPTS
                 away = [
-                    f"{device.facts.name} is put away: {device.doubt}"
+                    f"{device.name} is put away: {device.doubt}"
                     for device in self.devices.values()
                     if device.state is DeviceState.QUARANTINED
-                    and job.waiting.may_run_on(Free(device.facts.name, device.facts.device_class))
+                    and waiting.may_run_on(Free(device.name, device.facts.device_class))
                 ]
-                reason = f"no {_wanted(job.waiting)} for {self.wait_s:.0f} s"
-                self._fault(job, "; ".join([reason, *away]))
+                reason = f"no {_wanted(waiting)} for {self.wait_s:.0f} s"
+                self._again(job, "; ".join([reason, *away]))
 
 
-def _given_up(job: Job, device: str) -> Answer:
-    ask, why = job.ask, "; ".join(job.faults)
-    if ask.examples:
-        return DeviceOutputs(
-            device, ask.device_class, ask.model_sha256, ask.examples, ask.options.runtime_asked,
-            Verdict.DEVICE_FAULT, why, attempt=job.attempt,
-        )  # fmt: skip
-    if ask.energy:
-        return DeviceEnergy(device, Verdict.DEVICE_FAULT, Energy(EnergyVerdict.UNAVAILABLE, why), (), why)
-    return Measurement(
-        device=device,
-        device_class=ask.device_class,
-        model_sha256=ask.model_sha256,
-        protocol_hash=ask.protocol.hash,
-        runtime=ask.options.runtime_asked,
-        verdict=Verdict.DEVICE_FAULT,
-        message=why,
-        fidelity=ask.fidelity,
-        attempt=job.attempt,
-    )
+def _cancel(device: Device, job_id: str) -> None:
+    """Tell a device, if it is there, that a job is not wanted any more."""
+    if device.session is not None:
+        cancel = agent_pb2.CancelJob(job_id=job_id)
+        device.session.send(agent_pb2.ConnectResponse(cancel_job=cancel))
 
 
 def _wanted(job: Waiting) -> str:

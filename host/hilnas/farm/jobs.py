@@ -4,9 +4,13 @@ import asyncio
 import hashlib
 from dataclasses import dataclass, field
 
+from hilnas.farm.book import Book
+from hilnas.farm.devices import DeviceFacts
 from hilnas.farm.protocol import Fidelity, MeasurementOptions, Protocol
-from hilnas.farm.scheduler import Waiting
+from hilnas.farm.scheduler import USUAL_S, Waiting
+from hilnas.farm.shares import NOBODY, Asker
 from hilnas.trial import DeviceEnergy, DeviceOutputs, Measurement
+from hilnas_protos.v1 import measurement_pb2
 
 Answer = Measurement | DeviceOutputs | DeviceEnergy
 """What a job comes to, by what was asked."""
@@ -76,10 +80,22 @@ class Job:
     size: int
     done: "asyncio.Future[Answer]"
     examples_size: int = 0
+    asker: Asker = NOBODY
+    """Who asked first; whoever asks the same later shares the answer."""
+    askers: int = 0
+    """How many wait for the answer."""
+    asked_at: float = 0.0
+    """When it was asked for, or came back from a device, by the monotonic clock."""
     attempt: int = 0
     fence: int = 0
     device: str = ""
     """The device that runs it; empty while it waits."""
+    given_at: float = 0.0
+    """When the device was given it, by the monotonic clock."""
+    charged_s: float = 0.0
+    """Device time that was counted for the lease, before its end is known."""
+    measuring: bool = False
+    """Has its worker started?"""
     crashed: bool = False
     """Has a worker crashed on it once?"""
     rules_known: bool = True
@@ -87,23 +103,90 @@ class Job:
     stranded_since: float | None = None
     """Since when no device that could take it has been there, by the monotonic clock."""
     failed_on: set[str] = field(default_factory=set)
+    felled: dict[str, str] = field(default_factory=dict)
+    """Devices that went down with it while its worker ran, and how that showed."""
     faults: list[str] = field(default_factory=list)
     """What went wrong so far, in words."""
+    result: measurement_pb2.MeasureResult | None = None
+    """What the device said last, as it came."""
+    facts: DeviceFacts | None = None
+    """Facts of the device that said it."""
+    given_up: bool = False
+    """Is what the job comes to not what a device said?"""
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
-    @property
-    def waiting(self) -> Waiting:
+    def waiting(self, expected_s: float) -> Waiting:
         """Return what the scheduler needs to know."""
         ask = self.ask
-        return Waiting(self.id, ask.device_class, frozenset(self.failed_on), ask.device, ask.prefer)
+        return Waiting(
+            self.id,
+            ask.device_class,
+            frozenset(self.failed_on),
+            ask.device,
+            ask.prefer,
+            self.asker,
+            expected_s,
+        )
+
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """Return what jobs of about the same length have in common."""
+        ask = self.ask
+        return ask.device_class, ask.fidelity, "energy" * ask.energy, "examples" * bool(ask.examples)
+
+    def stop_timers(self) -> None:
+        """End the watches over its lease."""
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
+
+
+@dataclass
+class Orphan:
+    """A job that a device has and nobody has asked this host for yet: from before it was started anew."""
+
+    device: str
+    attempt: int
+    fence: int
+    since: float
+    """By the monotonic clock."""
+    result: measurement_pb2.MeasureResult | None = None
+    """Its answer, when that has come before anybody asked."""
 
 
 class Fences:
-    """Numbers that only grow: each lease gets the next one."""
+    """Numbers that only grow, over restarts too: each lease gets the next one."""
 
-    def __init__(self) -> None:
-        self._last = 0
+    _BLOCK = 1000
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        self.first = self._next = book.fences(self._BLOCK)
+        """All smaller ones were given by an earlier process."""
+        self._end = self._next + self._BLOCK
 
     def next(self) -> int:
         """Return a new token."""
-        self._last += 1
-        return self._last
+        if self._next >= self._end:
+            self._next = self._book.fences(self._BLOCK)
+            self._end = self._next + self._BLOCK
+        self._next += 1
+        return self._next - 1
+
+
+class Usual:
+    """What jobs of a kind have taken lately, in s of device time: an exponential mean."""
+
+    _NEW = 0.2
+
+    def __init__(self) -> None:
+        self._mean: dict[tuple[str, ...], float] = {}
+
+    def of(self, job: Job) -> float:
+        """Return what a job is expected to take."""
+        return self._mean.get(job.kind, USUAL_S)
+
+    def learn(self, job: Job, seconds: float) -> None:
+        """Take up what one took."""
+        before = self._mean.get(job.kind, seconds)
+        self._mean[job.kind] = before + self._NEW * (seconds - before)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hilnas.farm.farm import FarmError
+from hilnas.farm.base import FarmError
 
 RESTARTS = 5
 """Restarts within one run, after which the farm gives up on it."""

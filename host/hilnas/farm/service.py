@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from hilnas import __version__
-from hilnas.farm.devices import DeviceFacts, Session
-from hilnas.farm.farm import OFFLINE_AFTER_S, Farm
+from hilnas.farm.devices import OFFLINE_AFTER_S, DeviceFacts, Session
+from hilnas.farm.farm import Farm
 from hilnas_protos.v1 import PROTOCOL_OLDEST, PROTOCOL_VERSION, agent_pb2, agent_pb2_grpc
 
 HEARTBEAT_MS = 5000
@@ -65,7 +65,7 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
         if first is grpc.aio.EOF or first.WhichOneof("message") != "hello":
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the first message must be Hello")
         facts, session = await self._welcome(first.hello, context)
-        self.farm.attach(facts, session, list(first.hello.running_job_ids))
+        self.farm.attach(facts, session, _running(first.hello))
         writer = asyncio.create_task(_write(context, session))
         reader = asyncio.create_task(self._read(context, facts.name, session))
         try:
@@ -140,6 +140,12 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
 async def _write(context: Any, session: Session) -> None:
     while (response := await session.outgoing.get()) is not None:
         await context.write(response)
+
+
+def _running(hello: agent_pb2.Hello) -> list[agent_pb2.RunningJob]:
+    """Return the jobs that an agent has; an old one tells their ids alone, so no lease can be taken up."""
+    told = {job.job_id: job for job in hello.running_jobs}
+    return [told.get(job_id, agent_pb2.RunningJob(job_id=job_id)) for job_id in hello.running_job_ids]
 
 
 def _refusal(hello: agent_pb2.Hello) -> str:

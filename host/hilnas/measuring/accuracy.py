@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hilnas.farm import Ask, Farm, MeasurementOptions
+from hilnas.farm import AnyFarm, Ask, MeasurementOptions
 from hilnas.store import ModelFiles
 from hilnas.trial import Agreement, DeviceOutputs, Verdict
 
@@ -34,7 +34,7 @@ def examples_file(levels: NDArray[np.generic]) -> bytes:
 
 
 async def outputs_on_device(
-    farm: Farm,
+    farm: AnyFarm,
     options: MeasurementOptions,
     model_sha256: str,
     levels: NDArray[np.generic],

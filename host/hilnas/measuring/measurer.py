@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from hilnas.farm import Ask, Farm, Fidelity, MeasurementOptions
+from hilnas.farm import AnyFarm, Ask, Fidelity, MeasurementOptions
 from hilnas.measuring.canary import Canaries
 from hilnas.measuring.combine import broken_rules, combine, in_doubt, spoiling
 from hilnas.trial import FIGURE_VERDICTS, MODEL_FAULTS, CanaryReading, Measurement, Verdict
@@ -25,7 +25,7 @@ class Measurer:
 
     def __init__(
         self,
-        farm: Farm,
+        farm: AnyFarm,
         options: MeasurementOptions,
         sleep: Sleep = asyncio.sleep,
         canary: str = "",

@@ -38,12 +38,14 @@ def report_folder(folder: Path) -> dict[str, Any]:
         searches = record.searches()
         if not searches:
             raise SearchError(f"the record in {folder} holds no search: nothing was begun there")
-        return write_results(record, searches[-1], folder, running=in_use(folder))
+        return write_results(record, searches[-1], folder, ModelFiles(folder / "models"), in_use(folder))
     finally:
         record.close()
 
 
-def write_results(record: Record, search: SearchRow, folder: Path, running: bool = False) -> dict[str, Any]:
+def write_results(
+    record: Record, search: SearchRow, folder: Path, models: ModelFiles, running: bool = False
+) -> dict[str, Any]:
     """Write result.json, report.html and, once there is one, model.tflite with model_card.md."""
     history = rebuild(record.events(search.id))
     results = results_of(search, history)
@@ -53,7 +55,7 @@ def write_results(record: Record, search: SearchRow, folder: Path, running: bool
     content, missing = None, None
     if best is not None:
         try:
-            content = ModelFiles(folder / "models").get(best["model_sha256"])
+            content = models.get(best["model_sha256"])
             # The figures of the file that ships: a candidate's own are those of its first export.
             facts = check_int8(content)
             best |= {"model_bytes": facts.bytes, "macs": facts.macs, "parameters": facts.parameters}

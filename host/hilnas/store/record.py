@@ -94,17 +94,24 @@ class Record:
         self, name: str, seed: int, recipe: Mapping[str, Any], versions: Mapping[str, Any]
     ) -> SearchRow:
         """Add a search and return it."""
+        with self.begin() as connection:
+            row = self.insert_search(connection, name, seed, recipe, versions)
+        self._tell(_started(row))
+        return row
+
+    @staticmethod
+    def insert_search(
+        connection: Connection, name: str, seed: int, recipe: Mapping[str, Any], versions: Mapping[str, Any]
+    ) -> SearchRow:
+        """Add a search as part of a larger transaction, and return it; nobody is told."""
         row = SearchRow(uuid.uuid4().hex, name, seed, recipe, versions, time.time())
-        started = Event(EventKind.SEARCH_STARTED, -1, "", row.created_unix, {})
-        with self._begin() as connection:
-            connection.execute(insert(searches).values(**row.__dict__))
-            _insert_event(connection, row.id, started)
-        self._tell(started)
+        connection.execute(insert(searches).values(**row.__dict__))
+        _insert_event(connection, row.id, _started(row))
         return row
 
     def searches(self) -> list[SearchRow]:
         """Return all searches, oldest first."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             rows = connection.execute(select(searches).order_by(searches.c.created_unix)).mappings()
             return [SearchRow(**row) for row in rows]
 
@@ -119,7 +126,7 @@ class Record:
         """Append an event; False, and nothing done, when it is there already."""
         happened = Event(kind, trial, key, time.time(), payload or {})
         try:
-            with self._begin() as connection:
+            with self.begin() as connection:
                 _insert_event(connection, search_id, happened)
         except IntegrityError:
             return False
@@ -144,7 +151,7 @@ class Record:
         happened = Event(kind, trial, key, time.time(), dump(without_samples(measurement)))
         asked = _asked(measurement, runtime_asked)
         try:
-            with self._begin() as connection:
+            with self.begin() as connection:
                 _insert_event(connection, search_id, happened)
                 if connection.execute(select(measurements.c.id).filter_by(**asked)).first() is None:
                     row = {**asked, "verdict": measurement.verdict, "payload": dump(measurement)}
@@ -158,7 +165,7 @@ class Record:
         self, model_sha256: str, device_class: str, protocol_hash: str, runtime_asked: str
     ) -> Measurement | None:
         """Return what is known of a model on a class of device under a protocol, or None."""
-        with self._begin() as connection:
+        with self.begin() as connection:
             payload = connection.execute(
                 select(measurements.c.payload).filter_by(
                     model_sha256=model_sha256,
@@ -172,10 +179,24 @@ class Record:
     def events(self, search_id: str) -> list[Event]:
         """Return the events of a search in the order they happened."""
         query = select(events).where(events.c.search_id == search_id).order_by(events.c.id)
-        with self._begin() as connection:
+        with self.begin() as connection:
             rows = connection.execute(query).mappings()
             return [
                 Event(EventKind(r["kind"]), r["trial"], r["key"], r["at_unix"], r["payload"]) for r in rows
+            ]
+
+    def events_after(self, search_id: str, number: int, limit: int) -> list[tuple[int, Event]]:
+        """Return the next events of a search after one, each with its number, at most `limit`."""
+        query = (
+            select(events)
+            .where(events.c.search_id == search_id, events.c.id > number)
+            .order_by(events.c.id)
+            .limit(limit)
+        )
+        with self.begin() as connection:
+            return [
+                (r["id"], Event(EventKind(r["kind"]), r["trial"], r["key"], r["at_unix"], r["payload"]))
+                for r in connection.execute(query).mappings()
             ]
 
     def close(self) -> None:
@@ -187,7 +208,8 @@ class Record:
             listener(happened)
 
     @contextmanager
-    def _begin(self) -> Iterator[Connection]:
+    def begin(self) -> Iterator[Connection]:
+        """Give a connection with a transaction, for what lies beside the events. StoreError where that fails."""
         with self._translated(), self._engine.begin() as connection:
             yield connection
 
@@ -209,6 +231,10 @@ def without_samples(measurement: Measurement) -> Measurement:
     if measurement.latency is None:
         return measurement
     return replace(measurement, latency=replace(measurement.latency, samples_ns=(), set_aside=()))
+
+
+def _started(row: SearchRow) -> Event:
+    return Event(EventKind.SEARCH_STARTED, -1, "", row.created_unix, {})
 
 
 def _asked(measurement: Measurement, runtime_asked: str) -> dict[str, str]:

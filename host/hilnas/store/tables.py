@@ -11,6 +11,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
@@ -54,4 +55,41 @@ measurements = Table(
     Column("payload", JSON, nullable=False),  # the Measurement, raw samples included
     UniqueConstraint("model_sha256", "device_class", "protocol_hash", "runtime_asked", name="never_twice"),
     Index("by_device_class", "device_class"),
+)
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("search_id", String(32), ForeignKey("searches.id"), primary_key=True),
+    Column("user", String(200), nullable=False),
+    Column("priority", String(16), nullable=False),
+    Column("weight", Float, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+    Column("changed_unix", Float, nullable=False),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("payload", JSON, nullable=False),  # the KeptDevice
+)
+
+device_events = Table(
+    "device_events",
+    metadata,
+    Column("id", _big, primary_key=True, autoincrement=True),
+    Column("device", String(200), nullable=False),
+    Column("at_unix", Float, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("text", Text, nullable=False),
+    Index("by_device", "device", "id"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", _big, nullable=False),
 )

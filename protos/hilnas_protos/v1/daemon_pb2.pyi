@@ -329,20 +329,22 @@ class AskRequest(_message.Message):
     def __init__(self, search_id: _Optional[str] = ..., ask: _Optional[str] = ...) -> None: ...
 
 class AskResponse(_message.Message):
-    __slots__ = ("result", "facts", "rules_known", "given_up", "failed_on", "attempts")
+    __slots__ = ("result", "facts", "rules_known", "given_up", "failed_on", "attempts", "verdict")
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
     RULES_KNOWN_FIELD_NUMBER: _ClassVar[int]
     GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
     FAILED_ON_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
     result: _measurement_pb2.MeasureResult
     facts: str
     rules_known: bool
     given_up: str
     failed_on: str
     attempts: int
-    def __init__(self, result: _Optional[_Union[_measurement_pb2.MeasureResult, _Mapping]] = ..., facts: _Optional[str] = ..., rules_known: bool = ..., given_up: _Optional[str] = ..., failed_on: _Optional[str] = ..., attempts: _Optional[int] = ...) -> None: ...
+    verdict: str
+    def __init__(self, result: _Optional[_Union[_measurement_pb2.MeasureResult, _Mapping]] = ..., facts: _Optional[str] = ..., rules_known: bool = ..., given_up: _Optional[str] = ..., failed_on: _Optional[str] = ..., attempts: _Optional[int] = ..., verdict: _Optional[str] = ...) -> None: ...
 
 class ReportDeviceRequest(_message.Message):
     __slots__ = ("name", "reason")
