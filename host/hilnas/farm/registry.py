@@ -17,7 +17,7 @@ CANARY_USER = "hilnas canary"
 """Who may use a device that is held back: nobody but the reference model. No certificate has this name."""
 
 WORKING = (DeviceState.READY, DeviceState.LEASED)
-_TRIED = (Hold.PROBATION, Hold.QUARANTINED)
+TRIED = (Hold.PROBATION, Hold.QUARANTINED)
 """Devices held so read the canary, to see whether they are fit."""
 
 
@@ -67,7 +67,7 @@ class Registry:
         """Return a device as the scheduler sees it; None while it takes no jobs at all."""
         kept, state = device.kept, device.state
         facts = device.facts
-        if kept.hold in _TRIED and device.session is not None:
+        if kept.hold in TRIED and device.session is not None:
             return Free(facts.name, facts.device_class, CANARY_USER)
         if state not in WORKING:
             return None
@@ -151,18 +151,29 @@ class Registry:
         self.hold(device.name, Hold.QUARANTINED, reason)
         return True
 
-    def canary(self, name: str, clean: bool, text: str) -> None:
-        """Take what the reference model said of a device that is held: fit at once on probation, else in time."""
+    def canary(
+        self, name: str, median_ms: float | None, trusted: bool, max_drift: float, message: str
+    ) -> None:
+        """Take what the reference model said of a device that is held, `median_ms` None without a figure.
+
+        On probation any figure lets it go: each figure has a verdict of its own. Out of quarantine it takes some
+        that are TRUSTED and within `max_drift` of the first one ever; what is UNSTABLE says nothing either way.
+        """
         kept = self._known(name)
-        if kept.hold not in _TRIED:
+        if kept.hold not in TRIED:
             return
-        count = kept.clean_canaries + 1 if clean else 0
-        needed = 1 if kept.hold is Hold.PROBATION else CLEAN_CANARIES
-        self._book.note(name, "canary", text)
-        if count >= needed:
+        drift = median_ms / kept.canary_ms - 1 if median_ms is not None and kept.canary_ms else 0.0
+        told = f"{median_ms:.4g} ms, {drift:+.1%}" if median_ms is not None else "no figure"
+        self._book.note(name, "canary", f"{told}{', ' + message if message else ''}")
+        if median_ms is not None and trusted and not kept.canary_ms:
+            kept = replace(kept, canary_ms=median_ms)
+        if median_ms is None or (trusted and abs(drift) > max_drift):
+            self._keep(replace(kept, clean_canaries=0))
+            return
+        count = kept.clean_canaries + (trusted or kept.hold is Hold.PROBATION)
+        self._keep(replace(kept, clean_canaries=count))
+        if count >= (1 if kept.hold is Hold.PROBATION else CLEAN_CANARIES):
             self.hold(name, Hold.NONE, f"{count} clean canaries" if count > 1 else "a clean canary")
-        else:
-            self._keep(replace(kept, clean_canaries=count))
 
     def history(self, name: str, limit: int) -> list[DeviceEvent]:
         """Return what happened to a device, the newest first. DeviceError when it is not known."""

@@ -199,6 +199,14 @@ class Record:
                 for r in connection.execute(query).mappings()
             ]
 
+    def model_digests(self) -> set[str]:
+        """Return the digests of all models that searches exported or measured."""
+        with self.begin() as connection:
+            found = set(connection.execute(select(measurements.c.model_sha256).distinct()).scalars())
+            exported = select(events.c.payload).where(events.c.kind == EventKind.EXPORTED.value)
+            found |= {payload["model"]["sha256"] for payload in connection.execute(exported).scalars()}
+        return found
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
