@@ -144,6 +144,18 @@ def cancel(
 
 
 @app.command()
+def remove(
+    search: Named,
+    lab: LabFolder = None,
+    daemon: Address = None,
+    identity: Identity = None,
+    json_: Json = False,
+) -> None:
+    """Drop a search that has ended, with all that it found. What devices said of its models is kept."""
+    _change(search, "remove", lab, daemon, identity, json_)
+
+
+@app.command()
 def fetch(
     search: Named,
     out: Annotated[Path | None, typer.Option(help="Folder for the files; else the search's name.")] = None,

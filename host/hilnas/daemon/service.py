@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from hilnas.daemon.access import SocketAccess
@@ -23,7 +24,9 @@ from hilnas.farm.lab_book import LabBook
 from hilnas.farm.local_agent import LocalAgent
 from hilnas.farm.service import AgentServer
 from hilnas.farm.shares import Shares
+from hilnas.measuring.canary import canary_model
 from hilnas.store import Record
+from hilnas.store.garbage import DAY_S, collect
 from hilnas.store.lab import Submissions
 from hilnas.store.lock import exclusive
 
@@ -89,7 +92,7 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         stack.push_async_callback(api.stop)
         await api.start_socket(lab.socket)
         await _local_agent(stack, daemon)
-        for work in (keep_alive(), Warden(farm).run()):
+        for work in (keep_alive(), Warden(farm).run(), _clean_up(lab, record)):
             await _beside(stack, work)
         # Last in, first out: searches stop while farm and API are still there to take what they finish.
         stack.push_async_callback(searches.close)
@@ -105,6 +108,18 @@ async def _local_agent(stack: AsyncExitStack, daemon: Daemon) -> None:
     agent = LocalAgent(daemon.agents_address, lab.token(), lab.folder, cpus)
     stack.push_async_callback(agent.stop)
     await agent.start()
+
+
+async def _clean_up(lab: Lab, record: Record) -> None:
+    """Remove what nobody refers to, once a day; for ever."""
+    while lab.options.keep_days:
+        for files in (lab.models, lab.examples):
+            reachable = await asyncio.to_thread(record.model_digests)
+            reachable.add(sha256(canary_model()).hexdigest())
+            count, size = await asyncio.to_thread(collect, files, reachable, lab.options.keep_days)
+            if count:
+                _log.info("removed %d files, %.1f MiB, that no search refers to", count, size / 2**20)
+        await asyncio.sleep(DAY_S)
 
 
 async def _beside(stack: AsyncExitStack, work: Any) -> None:

@@ -1,10 +1,12 @@
 """The devices that a farm knows: who is there, who is held back and why, and what people said of them."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hilnas.errors import HilnasError
+from hilnas.farm.base import FarmError
 from hilnas.farm.book import Book, DeviceEvent, Hold, KeptDevice
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
 from hilnas.farm.scheduler import Free
@@ -39,6 +41,7 @@ class Registry:
         self.kept: dict[str, KeptDevice] = {device.name: device for device in book.devices()}
         """All that are known."""
         self.on_change: Callable[[], None] = lambda: None
+        self._arrived = asyncio.Event()
 
     def attach(self, facts: DeviceFacts, session: Session) -> Device:
         """Take a device's new stream; an older one of the same device is ended."""
@@ -54,6 +57,7 @@ class Registry:
             device.session.end("a newer connection of this device took over")
         device.facts, device.session = facts, session
         self._keep(replace(kept, seen_unix=self._now(), facts=facts.to_json()))
+        self._arrived.set()
         self._book.note(facts.name, "online", f"agent {facts.agent_version}, boot {session.boot_id[:8]}")
         return device
 
@@ -62,6 +66,33 @@ class Registry:
         device.session, device.measuring = None, False
         self._keep(replace(device.kept, seen_unix=self._now()))
         self._book.note(device.name, "offline", why)
+
+    async def wait_for(self, count: int, timeout_s: float, name: str = "") -> list[DeviceFacts]:
+        """Return the connected devices once there are `count`, among them the one called `name` if it is given.
+
+        FarmError when they don't come in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._all_there(connected := self.connected(), count, name):
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                names = ", ".join(facts.name for facts in connected) or "none"
+                wanted = f'device "{name}"' if name else f"{count} device(s)"
+                raise FarmError(
+                    f"waited {timeout_s:.0f} s for {wanted}, connected: {names}; start `hilnas-agent "
+                    "--host ADDRESS` on each (deploy/README.md)"
+                ) from None
+        return connected
+
+    @staticmethod
+    def _all_there(connected: list[DeviceFacts], count: int, name: str) -> bool:
+        return len(connected) >= count and (not name or any(facts.name == name for facts in connected))
+
+    def connected(self) -> list[DeviceFacts]:
+        """Return the devices that have a stream."""
+        return [device.facts for device in self.devices.values() if device.session is not None]
 
     def free(self, device: Device) -> Free | None:
         """Return a device as the scheduler sees it; None while it takes no jobs at all."""
