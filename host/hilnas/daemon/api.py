@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,29 +33,57 @@ _OPEN_S = 5.0
 """Streams that watch have so long to end."""
 
 
-class ApiServer:
-    """Serves a daemon to clients whom `access` lets in."""
+AddService = Callable[[grpc.aio.Server], object]
+"""Adds a service to a server that is not yet started."""
 
-    def __init__(self, daemon: "Daemon", access: Access) -> None:
+
+def api_services(daemon: "Daemon", access: Access) -> list[AddService]:
+    """Return the services of a daemon, for callers whom `access` lets in."""
+    lab, farm, searches = daemon.lab, daemon.farm, daemon.searches
+    add = daemon_pb2_grpc
+    return [
+        partial(add.add_DaemonServiceServicer_to_server, _DaemonService(daemon, access)),
+        partial(add.add_SearchServiceServicer_to_server, SearchService(lab, searches, daemon.record, access)),
+        partial(add.add_DeviceServiceServicer_to_server, DeviceService(farm, searches, access)),
+        partial(add.add_FarmServiceServicer_to_server, FarmService(farm, searches, access)),
+        _add_reflection,
+    ]
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
+    reflection.enable_server_reflection([*_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+
+_NAMES = [service.full_name for service in api.DESCRIPTOR.services_by_name.values()]
+
+
+class Health:
+    """The standard health service, for all servers of a daemon."""
+
+    def __init__(self) -> None:
+        self._servicer = health.aio.HealthServicer()
+
+    def add(self, server: grpc.aio.Server) -> None:
+        """Add it to a server that is not yet started."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def say(self, is_serving: bool) -> None:
+        """Tell whether the daemon serves."""
+        status = health_pb2.HealthCheckResponse
+        for name in ("", *_NAMES):
+            await self._servicer.set(name, status.SERVING if is_serving else status.NOT_SERVING)
+
+
+class SocketServer:
+    """Serves on a Unix socket."""
+
+    def __init__(self, services: Iterable[AddService]) -> None:
         self._server = grpc.aio.server(options=_OPTIONS)
-        lab, farm, searches = daemon.lab, daemon.farm, daemon.searches
-        add = daemon_pb2_grpc
-        add.add_DaemonServiceServicer_to_server(_DaemonService(daemon, access), self._server)
-        add.add_SearchServiceServicer_to_server(
-            SearchService(lab, searches, daemon.record, access), self._server
-        )
-        add.add_DeviceServiceServicer_to_server(DeviceService(farm, searches, access), self._server)
-        add.add_FarmServiceServicer_to_server(FarmService(farm, searches, access), self._server)
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [service.full_name for service in api.DESCRIPTOR.services_by_name.values()]
-        reflection.enable_server_reflection(
-            [*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
-        )
-        self._names = ["", *names]
+        for add in services:
+            add(self._server)
         self._path: Path | None = None
 
-    async def start_socket(self, path: Path) -> None:
+    async def start(self, path: Path) -> None:
         """Listen on a Unix socket that this user and their group may open. OSError when that cannot be."""
         path.unlink(missing_ok=True)  # the folder is locked, so it is nobody's
         if len(str(path)) > 100:
@@ -65,18 +95,12 @@ class ApiServer:
         await self._server.start()
         path.chmod(0o660)
         self._path = path
-        await self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self) -> None:
         """End all calls."""
-        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.stop(grace=_OPEN_S)
         if self._path is not None:
             await asyncio.to_thread(self._path.unlink, missing_ok=True)
-
-    async def _say(self, status: Any) -> None:
-        for name in self._names:
-            await self._health.set(name, status)
 
 
 class _DaemonService(daemon_pb2_grpc.DaemonServiceServicer):

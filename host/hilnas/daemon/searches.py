@@ -114,6 +114,8 @@ class Searches:
             raise SearchRequestError("the daemon is about to leave: submit again when it is back")
         if priority.upper() not in Priority.__members__:
             raise SearchRequestError(f'priority "{priority}" is none of high, normal, low')
+        if not weight > 0:
+            raise SearchRequestError(f"weight is {weight}: give one above 0")
         checked = check_recipe(recipe)
         added = self._submissions.add(
             checked.search.name, checked.search.seed, recipe, versions(), user, priority.lower(), weight

@@ -12,7 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from hilnas.daemon.access import SocketAccess
-from hilnas.daemon.api import ApiServer
+from hilnas.daemon.api import Health, SocketServer, api_services
 from hilnas.daemon.check import check_store
 from hilnas.daemon.lab import Lab
 from hilnas.daemon.metrics import Metrics
@@ -88,9 +88,12 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         agents = AgentServer(farm, lab.token())
         stack.push_async_callback(agents.stop)
         daemon.agents_address = await agents.start(lab.options.listen_local)
-        api = ApiServer(daemon, SocketAccess())
+        health = Health()
+        api = SocketServer([*api_services(daemon, SocketAccess()), health.add])
         stack.push_async_callback(api.stop)
-        await api.start_socket(lab.socket)
+        await api.start(lab.socket)
+        await health.say(is_serving=True)
+        stack.push_async_callback(health.say, is_serving=False)
         await _local_agent(stack, daemon)
         for work in (keep_alive(), Warden(farm).run(), _clean_up(lab, record)):
             await _beside(stack, work)
