@@ -7,9 +7,9 @@ for each, one right after the other in an order drawn anew: ours as it ships (me
 doubt), the peer as it comes (its default number of runs), and the peer for as many runs as ours timed. The peer
 prints its median to 0.01 ms; here it is taken unrounded from its own run.
 
-The peer times whatever speed the processor has, ours only its full one, so the ratio is of like with like: the median
-of our TRUSTED figures over that of those runs of the peer that began and ended at full speed, by the same fixed piece
-of work that the agent times. The ratio of everything, pair by pair, stands beside it. Spread: (highest - lowest) /
+The peer times whatever speed the processor has, ours only its full one, so two ratios are told: of the fastest tenth
+of all runs of each (the 10th percentile, pooled over the repeats), which is the processor's full speed for both; and
+of the medians pair by pair, which is like with like on a machine whose speed is steady. Spread: (highest - lowest) /
 median of a tool's repeats, of ours also over its TRUSTED figures alone.
 """
 
@@ -34,21 +34,18 @@ from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
 from hilnas.trial import Measurement, Verdict
 from tests.benchmarks.export_speed import NETS
 
-SLOWDOWN = 1.10
-"""The agent's own limit."""
 TOOLS = ["ours", "peer", "as long"]
 PEER = """
 import os, statistics, sys
 os.sched_setaffinity(0, [int(sys.argv.pop(1))])
 plain = statistics.median
-statistics.median = lambda values: (print("unrounded", repr(plain(values))), plain(values))[1]
+def median(values):
+    print("unrounded", repr(plain(values)))
+    print("runs", *values)
+    return plain(values)
+statistics.median = median
 from ai_edge_litert.tools.benchmark_litert_model import main
-from hilnas_agent.speed import FixedWork
-work = FixedWork()
-before = min(work(), work())
-code = main()
-print("work", max(before, work()))
-sys.exit(code)
+sys.exit(main())
 """
 
 
@@ -59,8 +56,8 @@ def exported(name: str) -> bytes:
     return export_int8(build().eval(), torch.randn(8, 3, side, side))
 
 
-def peer_ms(model: Path, cpu: int, runs: int) -> tuple[float, int]:
-    """Median latency by the peer in ms, and the fixed work's time in ns; `runs` 0: its own default."""
+def peer_ms(model: Path, cpu: int, runs: int) -> tuple[float, list[float]]:
+    """Median latency by the peer, and each run's, in ms; `runs` 0: its own default."""
     asked = ["--num_runs", str(runs)] if runs else []
     done = subprocess.run(
         [sys.executable, "-c", PEER, str(cpu), "--model", str(model), "--num_threads", "1", *asked],
@@ -68,10 +65,9 @@ def peer_ms(model: Path, cpu: int, runs: int) -> tuple[float, int]:
         text=True,
         check=True,
     )
-    told = dict(
-        line.split()[:2] for line in done.stdout.splitlines() if line.startswith(("unrounded", "work "))
-    )
-    return float(told["unrounded"]), int(told["work"])
+    told = [line.split() for line in done.stdout.splitlines()]
+    figure = next(float(words[1]) for words in told if words[:1] == ["unrounded"])
+    return figure, next([float(word) for word in words[1:]] for words in told if words[:1] == ["runs"])
 
 
 def runs_of(measured: Measurement) -> int:
@@ -94,7 +90,7 @@ async def contest(repeats: int, seed: int, fidelity: Fidelity) -> None:
     models = {name: exported(name) for name in NETS}
     figures: dict[tuple[str, str], list[float]] = defaultdict(list)
     trusted: dict[str, list[float]] = defaultdict(list)
-    works: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    single: dict[tuple[str, str], list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{number}.tflite" for number, name in enumerate(models)}
         for name, content in models.items():
@@ -108,26 +104,23 @@ async def contest(repeats: int, seed: int, fidelity: Fidelity) -> None:
                             found = await measure(place, models[name], fidelity)
                             assert found.latency is not None
                             figure = found.latency.median_ms
+                            single[name, tool] += [ns / 1e6 for ns in found.latency.samples_ns]
                             if found.verdict is Verdict.TRUSTED:
                                 trusted[name].append(figure)
                         else:
                             count = runs[name] if tool == "as long" else 0
-                            figure, work_ns = await asyncio.to_thread(peer_ms, paths[name], cpu, count)
-                            works[name].append((figure, work_ns))
+                            figure, each = await asyncio.to_thread(peer_ms, paths[name], cpu, count)
+                            single[name, tool] += each
                         figures[name, tool].append(figure)
                 print(f"repeat {repeat + 1} of {repeats}", file=sys.stderr, flush=True)
-    best = min(work_ns for found in works.values() for _, work_ns in found)
-    full = {
-        name: [ms for ms, work_ns in found if work_ns <= SLOWDOWN * best] for name, found in works.items()
-    }
-    report(list(models), figures, trusted, full)
+    report(list(models), figures, trusted, single)
 
 
 def report(
     names: list[str],
     figures: dict[tuple[str, str], list[float]],
     trusted: dict[str, list[float]],
-    full: dict[str, list[float]],
+    single: dict[tuple[str, str], list[float]],
 ) -> None:
     """Print the table."""
     print(

@@ -119,7 +119,6 @@ async def search(farm: Farm, asker: Asker, digest: str, rng: random.Random, had:
 async def contest(hours: float, folder: Path) -> None:
     """Run it and print the tables."""
     models, rng = ModelFiles(folder), random.Random(0)
-    digest = models.put(b"model")
     weights = {"ann": 1.0, "bob": 2.0}
     askers = {
         Asker("a1", "ann", weight=1): 1 / 3 / 3,
@@ -131,7 +130,10 @@ async def contest(hours: float, folder: Path) -> None:
     boards = [Board(farm, number, rng) for number in range(BOARDS)]
     had: Counter[Asker] = Counter()
     tasks = [asyncio.ensure_future(board.run()) for board in boards]
-    tasks += [asyncio.ensure_future(search(farm, asker, digest, rng, had)) for asker in askers]
+    tasks += [
+        asyncio.ensure_future(search(farm, asker, models.put(asker.search.encode()), rng, had))
+        for asker in askers
+    ]
     waited, looks = 0, 0
     for _ in range(round(hours * 3600)):
         await asyncio.sleep(1)
