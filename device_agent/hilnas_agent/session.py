@@ -209,6 +209,10 @@ class Session:
                 beat_at = now + self._heartbeat_s
 
     def _hello(self) -> agent_pb2.Hello:
+        leases = [*self._runner.leases(), *self._outbox.undelivered()]
+        jobs = [
+            agent_pb2.RunningJob(job_id=job, attempt=attempt, fence=fence) for job, attempt, fence in leases
+        ]
         return agent_pb2.Hello(
             agent_version=__version__,
             protocol_min=PROTOCOL_OLDEST,
@@ -218,7 +222,8 @@ class Session:
             device=self._identity.device,
             boot_id=self._identity.boot_id,
             session_epoch=self._epochs.next(),
-            running_job_ids=[*self._runner.job_ids(), *self._outbox.undelivered()],
+            running_job_ids=[job.job_id for job in jobs],
+            running_jobs=jobs,
         )
 
     def _heartbeat(self) -> agent_pb2.ConnectRequest:

@@ -52,6 +52,11 @@ class ScriptedAgent:
             agent_pb2.ConnectRequest(measure_result=measurement_pb2.MeasureResult(**fields))
         )
 
+    async def start(self, job):
+        """Say that a job's worker has started."""
+        started = agent_pb2.JobStarted(job_id=job.job_id, attempt=job.attempt)
+        await self.call.write(agent_pb2.ConnectRequest(job_started=started))
+
     async def hang_up(self):
         self.call.cancel()
         await self.channel.close()
