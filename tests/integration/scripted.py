@@ -12,8 +12,10 @@ CLASS = "toy"
 class ScriptedAgent:
     """An agent whose every message is the test's."""
 
-    def __init__(self, address, name="one", epoch=1, boot_id="boot", token="", running=(), **hello):
-        self.channel = grpc.aio.insecure_channel(address)
+    def __init__(
+        self, address, name="one", epoch=1, boot_id="boot", token="", running=(), channel=None, **hello
+    ):
+        self.channel = channel or grpc.aio.insecure_channel(address)
         self.stub = agent_pb2_grpc.AgentServiceStub(self.channel)
         self.call = self.stub.Connect(metadata=(("hilnas-token", token),))
         fields = {
