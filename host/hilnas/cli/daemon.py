@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from hilnas.cli import lab as lab_commands
 from hilnas.cli.where import Address, Identity, LabFolder
 from hilnas.cli.words import Json
 
@@ -113,6 +114,9 @@ def backup(
     )
     for what in left_out:
         print(f"Left out: {what}")
+
+
+lab_commands.add_to(app)
 
 
 def _counted(counts: "dict[str, int]") -> str:

@@ -8,13 +8,14 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from hilnas.daemon.access import SocketAccess
-from hilnas.daemon.api import Health, SocketServer, api_services
+from hilnas.daemon.access import CertificateAccess, SocketAccess
+from hilnas.daemon.api import AddService, Health, SocketServer, api_services
 from hilnas.daemon.check import check_store
-from hilnas.daemon.lab import Lab
+from hilnas.daemon.lab import SETTINGS_FILE, Lab
 from hilnas.daemon.metrics import Metrics
 from hilnas.daemon.notify import keep_alive, notify
 from hilnas.daemon.searches import Searches
@@ -25,10 +26,15 @@ from hilnas.farm.local_agent import LocalAgent
 from hilnas.farm.service import AgentServer
 from hilnas.farm.shares import Shares
 from hilnas.measuring.canary import canary_model
+from hilnas.options import OptionsError
+from hilnas.security.authority import Authority
+from hilnas.security.enrol import EnrolService, JoinServer
+from hilnas.security.tokens import JoinTokens
 from hilnas.store import Record
 from hilnas.store.garbage import DAY_S, collect
 from hilnas.store.lab import Submissions
 from hilnas.store.lock import exclusive
+from hilnas_protos.v1 import enrol_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
@@ -85,10 +91,12 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         farm.start()
         if lab.options.metrics:
             Metrics(farm, searches).serve(lab.options.metrics)
-        agents = AgentServer(farm, lab.token())
+        health, authority = Health(), _authority(lab)
+        agents = AgentServer(farm, lab.token(), authority)
         stack.push_async_callback(agents.stop)
         daemon.agents_address = await agents.start(lab.options.listen_local)
-        health = Health()
+        if authority is not None:
+            await _let_in(stack, daemon, agents, authority, health)
         api = SocketServer([*api_services(daemon, SocketAccess()), health.add])
         stack.push_async_callback(api.stop)
         await api.start(lab.socket)
@@ -101,6 +109,43 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         stack.push_async_callback(searches.close)
         searches.start()
         yield daemon
+
+
+def _authority(lab: Lab) -> Authority | None:
+    """Return the lab's authority; None for a lab without one, which nobody elsewhere can reach."""
+    options = lab.options
+    if (lab.authority / "ca.pem").exists():
+        return Authority.open(lab.authority)
+    if options.listen or options.listen_join:
+        raise OptionsError(
+            f"{lab.folder / SETTINGS_FILE} has devices and people elsewhere dial in, but the lab has no certificates: "
+            "make them with `hilnas daemon init`"
+        )
+    return None
+
+
+async def _let_in(
+    stack: AsyncExitStack, daemon: Daemon, agents: AgentServer, authority: Authority, health: Health
+) -> None:
+    """Listen for those who are elsewhere."""
+    options, registry = daemon.lab.options, daemon.farm.registry
+
+    def joined(name: str, device_class: str) -> None:
+        if name not in registry.kept:
+            registry.add(name, device_class, {})
+
+    enrol = EnrolService(authority, JoinTokens.beside(authority), joined)
+    if options.listen:
+        services: list[AddService] = [
+            *api_services(daemon, CertificateAccess(authority)),
+            health.add,
+            partial(enrol_pb2_grpc.add_EnrolServiceServicer_to_server, enrol),
+        ]
+        daemon.api_address = await agents.start_tls(options.listen, services)
+    if options.listen_join:
+        join = JoinServer(enrol, authority)
+        stack.push_async_callback(join.stop)
+        await join.start(options.listen_join)
 
 
 async def _local_agent(stack: AsyncExitStack, daemon: Daemon) -> None:

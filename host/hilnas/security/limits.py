@@ -33,7 +33,7 @@ class Allowances:
     def __init__(
         self, most: float, per_second: float, clock: Callable[[], float] = time.monotonic, kept: int = 10_000
     ) -> None:
-        self._make = lambda: Allowance(most, per_second, clock)
+        self._make: Callable[[], Allowance] = lambda: Allowance(most, per_second, clock)
         self._kept = kept
         self._each: OrderedDict[str, Allowance] = OrderedDict()
 
