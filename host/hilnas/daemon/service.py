@@ -103,7 +103,11 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         await health.say(is_serving=True)
         stack.push_async_callback(health.say, is_serving=False)
         await _local_agent(stack, daemon)
-        for work in (keep_alive(), Warden(farm).run(), _clean_up(lab, record)):
+        for work in (
+            keep_alive(),
+            Warden(farm, lab.options.canary_minutes * 60).run(),
+            _clean_up(lab, record),
+        ):
             await _beside(stack, work)
         # Last in, first out: searches stop while farm and API are still there to take what they finish.
         stack.push_async_callback(searches.close)

@@ -15,15 +15,16 @@ from hilnas.trial import FIGURE_VERDICTS, Verdict
 
 _log = logging.getLogger(__name__)
 
-EVERY_S = 300.0
-"""A device in quarantine reads the reference model so often; one on probation as soon as it is there."""
 _LOOK_S = 2.0
 
 
 class Warden:
-    """Looks after devices on probation and in quarantine. Belongs to one event loop."""
+    """Looks after devices on probation, as soon as they are there, and in quarantine, every so many seconds.
 
-    def __init__(self, farm: Farm, every_s: float = EVERY_S) -> None:
+    Belongs to one event loop.
+    """
+
+    def __init__(self, farm: Farm, every_s: float) -> None:
         self._farm, self._every_s = farm, every_s
         self._options = MeasurementOptions()
         self._measurer = Measurer(
