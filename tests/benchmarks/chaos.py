@@ -71,7 +71,7 @@ class ChaosBoard:
         loop = (
             "#!/bin/sh\nwhile :; do PYTHONPATH=agent/device_agent:agent/protos "
             f"{self.python} -m hilnas_agent --host {HOST}:{PORT} --name {self.name} --device-class toy "
-            "--identity agent/identity --cache-dir cache --cpus 0,1 >>agent.log 2>&1; echo left with $? >>agent.log; sleep 1; done\n"
+            "--identity agent/identity --cache-dir cache --cpus 0,1 --runtime hilnas_agent.runtimes.litert:LiteRt >>agent.log 2>&1; echo left with $? >>agent.log; sleep 1; done\n"
         )
         self.ssh("cat >run.sh && chmod +x run.sh", loop.encode())
         self.begin()
@@ -114,6 +114,9 @@ class ChaosLab(Lab):
 
     def __init__(self, settings: str = SETTINGS) -> None:
         super().__init__(settings)
+        # The lab's bridge, by which boards see this machine: the daemon listens there before the first one is up.
+        for words in ("link add hbr0 type bridge", f"addr add {HOST}/24 dev hbr0", "link set hbr0 up"):
+            subprocess.run(["ip", *words.split()], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(self.folder)], check=True
         )
