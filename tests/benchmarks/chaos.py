@@ -106,7 +106,8 @@ class ChaosBoard:
 
     def kill(self, pattern: str) -> None:
         """Kill processes on it that have this in their command line."""
-        self.sh("exec", "sh", "-c", f"pkill -KILL -f '{pattern}' || true")
+        # In brackets, so that the script that kills is not what it looks for.
+        self.sh("exec", "sh", "-c", f"pkill -KILL -f '[{pattern[0]}]{pattern[1:]}' || true")
 
 
 class ChaosLab(Lab):

@@ -23,7 +23,7 @@ from hilnas.security.peers import Role, peer_of
 from hilnas.trial import Verdict
 from hilnas_agent import credentials, handshake
 from hilnas_agent.channel import split_address
-from hilnas_protos.v1 import agent_pb2, agent_pb2_grpc, device_pb2, enrol_pb2, enrol_pb2_grpc
+from hilnas_protos.v1 import agent_pb2, agent_pb2_grpc, device_pb2, enrol_pb2, enrol_pb2_grpc, measurement_pb2
 from tests.integration.scripted import ScriptedAgent
 from tests.integration.searches import QUICK
 from tests.integration.tls_lab import HERE, make_identity, run, until
@@ -514,6 +514,23 @@ def test_a_device_that_floods_the_host_is_sent_away(tmp_path):
         assert "messages a second" in error.details()
         events = lab.farm.registry.history("bench", 20)
         assert any("messages a second" in event.text for event in events)
+
+    run(scenario, tmp_path)
+
+
+def test_a_message_over_the_bound_ends_the_stream_even_where_other_services_may_have_larger_ones(tmp_path):
+    async def scenario(lab):
+        server = AgentServer(lab.farm, "token", lab.authority)
+        address = await server.start_tls(f"{HERE}:0", max_message_bytes=64 << 20)
+        channel = grpc.aio.secure_channel(address, channel_credentials(lab.identity() / "current"))
+        agent = await ScriptedAgent(address, "bench", channel=channel).connect()
+        result = measurement_pb2.MeasureResult(message="x" * (5 << 20))
+        await agent.call.write(agent_pb2.ConnectRequest(measure_result=result))
+        error = await refused(agent.read())
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "over the bound" in error.details()
+        await agent.hang_up()
+        await server.stop()
 
     run(scenario, tmp_path)
 

@@ -27,6 +27,8 @@ MAX_ARTIFACT_BYTES = 64 * 2**20
 """Largest model that is sent."""
 CHUNK_BYTES = 64 * 2**10
 """Bytes of an artifact in one message."""
+MAX_MESSAGE_BYTES = 4 * 2**20
+"""Largest message that a device may send."""
 HELLO_WITHIN_S = 20.0
 """A stream that has not said who it is by then is ended."""
 
@@ -35,7 +37,6 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # the default answers too_many_pings
-    ("grpc.max_receive_message_length", 4 * 2**20),
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_metadata_size", 16 * 2**10),
     ("grpc.so_reuseport", 0),
@@ -59,19 +60,22 @@ class AgentServer:
                 f"{listen} is not on this machine's loopback interface, and without TLS everybody could listen in: "
                 "listen on 127.0.0.1, or over TLS (hilnas daemon init)"
             )
-        return await self._start(listen, None, TokenGate(self._token), (), "farm.listen")
+        return await self._start(listen, None, TokenGate(self._token), (), MAX_MESSAGE_BYTES, "farm.listen")
 
-    async def start_tls(self, listen: str, services: Sequence[AddService] = ()) -> str:
+    async def start_tls(
+        self, listen: str, services: Sequence[AddService] = (), max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> str:
         """Listen over TLS, with `services` beside, and return the address with its real port.
 
-        Callers need certificates. OSError when the port is taken; SecurityError without a certificate of this host.
+        Callers need certificates. `max_message_bytes` is for the services. OSError when the port is taken; SecurityError without a certificate of this host.
         """
         if self._authority is None:
             raise ValueError("an AgentServer needs an authority to listen over TLS")
         from hilnas.security.credentials import server_credentials
 
         credentials = server_credentials(self._authority)
-        return await self._start(listen, credentials, CertificateGate(self._authority), services, "listen")
+        gate = CertificateGate(self._authority)
+        return await self._start(listen, credentials, gate, services, max_message_bytes, "listen")
 
     async def _start(
         self,
@@ -79,9 +83,10 @@ class AgentServer:
         credentials: grpc.ServerCredentials | None,
         gate: Gate,
         services: Sequence[AddService],
+        max_message_bytes: int,
         setting: str,
     ) -> str:
-        server = grpc.aio.server(options=_OPTIONS)
+        server = grpc.aio.server(options=[*_OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)])
         agent_pb2_grpc.add_AgentServiceServicer_to_server(_AgentService(self._farm, gate), server)
         for add in services:
             add(server)
@@ -164,15 +169,14 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
         return hello
 
     async def _part(
-        self, context: Any, name: str, reader: "asyncio.Task[bool]", watch: "asyncio.Task[str]"
+        self, context: Any, name: str, reader: "asyncio.Task[str]", watch: "asyncio.Task[str]"
     ) -> None:
         """End a stream with the reason where there is one to tell."""
         if watch.done() and not watch.cancelled() and watch.exception() is None:
             _log.warning("%s is sent away: %s", name, watch.result())
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, watch.result())
-        if reader.cancelled() or reader.exception() is not None or reader.result():
+        if reader.cancelled() or reader.exception() is not None or not (text := reader.result()):
             return
-        text = f"sent more than {MESSAGES_PER_S} messages a second for some seconds"
         _log.warning("%s is sent away: it %s", name, text)
         self.farm.registry.faulted(self.farm.devices[name], text)
         await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{name} {text}: see the agent's log for why")
@@ -205,12 +209,14 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
             return "a newer connection of this device is open: is a second agent running there?"
         return ""
 
-    async def _read(self, context: Any, name: str, session: Session) -> bool:
-        """Take what a device sends until it ends; False when it sends too much."""
+    async def _read(self, context: Any, name: str, session: Session) -> str:
+        """Take what a device sends until it ends, or sends too much: then return what it did."""
         quota = Allowance(MESSAGES_AT_ONCE, MESSAGES_PER_S)
         while (request := await context.read()) is not grpc.aio.EOF:
             if not quota.take():
-                return False
+                return f"sent more than {MESSAGES_PER_S} messages a second for some seconds"
+            if request.ByteSize() > MAX_MESSAGE_BYTES:
+                return f"sent a message of {request.ByteSize()} bytes, over the bound of {MAX_MESSAGE_BYTES}"
             session.last_seen = time.monotonic()
             kind = request.WhichOneof("message")
             if kind == "heartbeat":
@@ -219,7 +225,7 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
                 self.farm.started(name, request.job_started.job_id)
             elif kind == "measure_result":
                 self.farm.accept(name, request.measure_result)
-        return True
+        return ""
 
 
 async def _write(context: Any, session: Session) -> None:

@@ -33,7 +33,7 @@ class Allowances:
     def __init__(
         self, most: float, per_second: float, clock: Callable[[], float] = time.monotonic, kept: int = 10_000
     ) -> None:
-        self._make: Callable[[], Allowance] = lambda: Allowance(most, per_second, clock)
+        self._most, self._per_second, self._clock = most, per_second, clock
         self._kept = kept
         self._each: OrderedDict[str, Allowance] = OrderedDict()
 
@@ -41,7 +41,7 @@ class Allowances:
         """Return somebody's allowance."""
         allowance = self._each.get(who)
         if allowance is None:
-            allowance = self._each[who] = self._make()
+            allowance = self._each[who] = Allowance(self._most, self._per_second, self._clock)
             if len(self._each) > self._kept:
                 self._each.popitem(last=False)
         self._each.move_to_end(who)
