@@ -488,7 +488,7 @@ def test_a_hub_comes_over_tls_for_all_its_phones(adb, standing, tmp_path):
         arguments = ("--identity", lab.identity("hub"), "--phone-python", sys.executable, "--serial")
         process = HubProcess(adb, lab.address, tmp_path, *arguments, standing.serial)
         try:
-            (facts,) = await lab.farm.wait_for(1, 2 * PATIENCE_S)
+            (facts,) = await lab.farm.registry.wait_for(1, 2 * PATIENCE_S)
             assert facts.name == f"hub/{standing.serial}"
             lab.authority.revoke("hub")
             assert await asyncio.to_thread(process.process.wait, PATIENCE_S) == 4

@@ -38,7 +38,7 @@ OPTIONS = MeasurementOptions(screen=QUICK)
 
 async def measured(lab):
     """Has a model measured by whoever is there."""
-    (facts,) = await lab.farm.wait_for(1, 30)
+    (facts,) = await lab.farm.registry.wait_for(1, 30)
     digest = lab.models.put(tiny_models.good())
     return await lab.farm.measure(Ask(digest, facts.device_class, OPTIONS))
 
@@ -241,7 +241,7 @@ def test_a_revoked_certificate_ends_the_stream_and_is_not_let_in_again(tmp_path,
     async def scenario(lab):
         lab.identity()
         async with lab.agent() as agent:
-            await lab.farm.wait_for(1, 30)
+            await lab.farm.registry.wait_for(1, 30)
             Authority.open(lab.authority.folder).revoke("bench", "stolen")  # as another process does
             assert await asyncio.to_thread(agent.process.wait, 20) == DENIED
             assert "was revoked (stolen)" in agent.logged()
@@ -329,7 +329,7 @@ def test_a_host_under_a_name_that_is_not_its_own_is_told_at_once(tmp_path):
         # The remedy works without starting the daemon anew.
         ServerCertificate(Authority.open(lab.authority.folder)).make([HERE, "lab.example"])
         async with lab.agent():
-            await lab.farm.wait_for(1, 30)
+            await lab.farm.registry.wait_for(1, 30)
 
     run(scenario, tmp_path, names=["lab.example"])
 
@@ -393,7 +393,7 @@ def test_a_device_has_its_certificates_name_and_no_other(tmp_path):
         assert 'of "kitchen", not of "bench"' in text
         assert "--name kitchen" in text
         async with lab.agent("--name", ""):
-            (facts,) = await lab.farm.wait_for(1, 30)
+            (facts,) = await lab.farm.registry.wait_for(1, 30)
             assert facts.name == "kitchen"
 
     run(scenario, tmp_path)
@@ -416,12 +416,12 @@ def test_a_restart_of_the_host_is_no_matter_of_certificates(tmp_path):
         other = AgentServer(lab.farm, "token", lab.authority)
         address = await other.start_tls(f"{HERE}:0")
         async with lab.agent(address=address) as agent:
-            await lab.farm.wait_for(1, 30)
+            await lab.farm.registry.wait_for(1, 30)
             await other.stop()
             assert await until(lambda: "no connection to the host" in agent.logged())
             again = AgentServer(lab.farm, "token", lab.authority)
             await again.start_tls(address)
-            await lab.farm.wait_for(1, 30)
+            await lab.farm.registry.wait_for(1, 30)
             assert agent.process.poll() is None
             await asyncio.to_thread(agent.stop)
             await again.stop()
@@ -440,7 +440,7 @@ def test_a_certificate_renews_itself_while_the_agent_works(tmp_path):
             assert (await measured(lab)).verdict in (Verdict.TRUSTED, Verdict.UNSTABLE)
             assert await until(lambda: agent.logged().count("has a new certificate") >= 2, 60), agent.logged()
             assert agent.process.poll() is None
-            await lab.farm.wait_for(1, 30)
+            await lab.farm.registry.wait_for(1, 30)
             lab.models.put(b"other")
             assert lab.farm.devices["bench"].session is not None
             assert agent.logged().count("connected to host") >= 3
