@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -79,8 +80,6 @@ class Link:
 
     def _answers(self) -> bool:
         """True when something listens there: only then it can be a matter of certificates."""
-        import socket  # here alone: most agents never need it
-
         try:
             host, port = split_address(self.address)
             socket.create_connection((host, port), _REACH_S).close()
