@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ MAX_ARTIFACT_BYTES = 64 * 2**20
 """Largest model that is sent."""
 CHUNK_BYTES = 64 * 2**10
 """Bytes of an artifact in one message."""
+PIECE_BYTES = 16 * CHUNK_BYTES
+"""Bytes of an artifact that are read at a time."""
 MAX_MESSAGE_BYTES = 4 * 2**20
 """Largest message that a device may send."""
 HELLO_WITHIN_S = 20.0
@@ -144,14 +147,18 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
                     f"{guest.name} has {MAX_FETCHES} transfers open already: one more when another has ended",
                 )
             try:
-                content = self.farm.find(request.sha256).read_bytes()
+                file = self.farm.find(request.sha256).open("rb")
             except ValueError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             except FileNotFoundError:
                 await context.abort(grpc.StatusCode.NOT_FOUND, f"the host holds no artifact {request.sha256}")
-            yield agent_pb2.FetchArtifactResponse(size_bytes=len(content))
-            for start in range(request.offset, len(content), CHUNK_BYTES):
-                yield agent_pb2.FetchArtifactResponse(chunk=content[start : start + CHUNK_BYTES])
+            with file:
+                yield agent_pb2.FetchArtifactResponse(size_bytes=os.fstat(file.fileno()).st_size)
+                file.seek(request.offset)
+                # Everybody else waits while a disk is read, so that is done elsewhere.
+                while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                    for start in range(0, len(piece), CHUNK_BYTES):
+                        yield agent_pb2.FetchArtifactResponse(chunk=piece[start : start + CHUNK_BYTES])
 
     async def _hello(self, context: Any) -> agent_pb2.Hello:
         """Return the first message; the stream is aborted for any other, and for one that does not come."""
