@@ -147,7 +147,9 @@ def searches(calls: Path, trials: int, seconds: float) -> list[dict]:
             "full": {"remeasures": 0},
         }
         data["final"] = {"epochs": 1, "top": 1}
-        data["farm"] = {"quiet": False}  # emulated boards have this machine's boot id: nothing would ever be trained
+        data["farm"] = {
+            "quiet": False
+        }  # emulated boards have this machine's boot id: nothing would ever be trained
         found.append(data)
     return found
 
