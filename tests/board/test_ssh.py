@@ -164,7 +164,7 @@ def test_sudo_with_a_password(board, ssh, with_password):
 
 def test_a_user_who_may_not_become_root(board, ssh):
     board.exec(
-        "id stranger >/dev/null 2>&1 || useradd -m stranger; cp -r /home/pi/.ssh /home/stranger/; chown -R stranger: /home/stranger"
+        "id stranger >/dev/null 2>&1 || useradd -m -p '*' stranger; cp -r /home/pi/.ssh /home/stranger/; chown -R stranger: /home/stranger"
     )
     with (
         Connection.open(ssh(f"stranger@{board.address}"), lambda question: "x") as link,

@@ -107,10 +107,11 @@ class Connection:
         )
 
     def put(self, source: Path, to: str, progress: Callable[[int, int], object] | None = None) -> None:
-        """Copy a file to the board over SFTP, as the user that is logged in."""
+        """Copy a file to the board over SFTP, as the user that is logged in; it has its name once it is whole."""
         name = source.name
         try:
-            self._files().put(str(source), to, callback=progress, confirm=True)
+            self._files().put(str(source), f"{to}.part", callback=progress, confirm=True)
+            self._files().posix_rename(f"{to}.part", to)
         except (OSError, EOFError, paramiko.SSHException) as error:
             if not self._transport.is_active():
                 raise LostLinkError(

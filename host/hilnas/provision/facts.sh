@@ -23,8 +23,12 @@ say free_kib "$(df -Pk $place | awk 'NR == 2 { print $4 }')"
 mounted=$(df -Pk $place | awk 'NR == 2 { print $6 }')
 say mount "$(awk -v at="$mounted" '$2 == at { options = $4 } END { print options }' /proc/mounts)"
 
+seen=
 for python in python3 python3.13 python3.12 python3.11; do
   path=$(PATH=/usr/local/bin:/usr/bin:/bin command -v $python) || continue
+  real=$(readlink -f "$path")
+  case " $seen " in *" $real "*) continue ;; esac
+  seen="$seen $real"
   say python "$path $($path -I -c '
 import struct, sys
 from importlib.util import find_spec

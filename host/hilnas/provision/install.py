@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 from hilnas.provision import layout
 from hilnas.provision.connection import Connection, explain
@@ -16,6 +17,8 @@ _INSTALL_S = 1800.0
 """An emulated board, or one with a slow card, takes minutes."""
 _TRY_S = 300.0
 
+_UNPACK = Path(__file__).with_name("unpack.py")
+
 _PREPARE = """
 set -eu; umask 022
 mkdir -p "$1/wheels"; chown -R "$2" "$1/wheels"
@@ -23,13 +26,11 @@ cd "$1/wheels"; rm -f -- *.part; sha256sum -- *.whl 2>/dev/null || true
 """
 _BUILD = """
 set -eu; umask 022
-partial=$1; python=$2; pip=$3; shift 3
+partial=$1; python=$2; script=$3; shift 3
 find "$partial" -mindepth 1 -maxdepth 1 ! -name wheels -exec rm -rf {} +
 cd /
 "$python" -I -m venv --without-pip "$@" "$partial"
-exec env -i PATH=/usr/bin:/bin HOME=/root LC_ALL=C.UTF-8 "$partial/bin/python" "$partial/wheels/$pip/pip" \\
-  --disable-pip-version-check --no-input install --quiet --no-index --no-deps --no-cache-dir --root-user-action ignore \\
-  $(find "$partial/wheels" -name '*.whl' ! -name "$pip")
+exec "$partial/bin/python" -I -c "$script" "$partial"/wheels/*.whl
 """
 # Scripts and settings of an environment name its folder; sync, because after a power cut the name must hold.
 _SETTLE = """
@@ -54,10 +55,14 @@ for release in *; do
   rm -rf -- "$release"
 done
 """
-_TRY = (
-    "import sys; import hilnas_protos.v1.agent_pb2_grpc; from hilnas_agent.__main__ import main; "
-    'sys.exit(main(["check", "--json"]))'
-)
+_TRY = """
+import sys
+import hilnas_protos.v1.agent_pb2_grpc
+from hilnas_agent import cache, channel, check, fetch, jobs, outbox, runner, runtimes, session, worker
+for offer in runtimes.discover()[0][:1]:
+    runtimes.resolve(offer.path).preload()
+sys.exit(check.main(["--json"]))
+"""
 
 
 def check_room(facts: BoardFacts, bundle: Bundle, name: str) -> None:
@@ -79,7 +84,7 @@ def install(board: Connection, facts: BoardFacts, bundle: Bundle, progress: Prog
     _upload(board, facts, bundle, partial, progress)
     progress("building the agent's environment")
     options = ["--system-site-packages"] if bundle.platform.from_system else []
-    arguments = [partial, facts.python.path, bundle.pip.path.name, *options]
+    arguments = [partial, facts.python.path, _UNPACK.read_text(encoding="utf-8"), *options]
     board.script(_BUILD, *arguments, what="build the agent's environment", sudo=True, timeout_s=_INSTALL_S)
     progress("trying the agent out")
     try_out(board, f"{partial}/bin/python")
@@ -116,19 +121,17 @@ def prune(board: Connection) -> None:
 
 def _upload(board: Connection, facts: BoardFacts, bundle: Bundle, partial: str, progress: Progress) -> None:
     folder = f"{partial}/wheels"
-    wheels = (bundle.pip, *bundle.wheels)
+    wheels = bundle.wheels
     there = _digests(board.script(_PREPARE, partial, facts.user, what=f"make {layout.ROOT}", sudo=True))
     missing = [wheel for wheel in wheels if there.get(wheel.path.name) != wheel.sha256]
     total = sum(wheel.path.stat().st_size for wheel in missing)
     done = 0
     for wheel in missing:
         progress(f"bringing {wheel.path.name} ({done >> 20} of {total >> 20} MiB)")
-        board.put(wheel.path, f"{folder}/{wheel.path.name}.part")
+        board.put(wheel.path, f"{folder}/{wheel.path.name}")
         done += wheel.path.stat().st_size
-    names = [wheel.path.name for wheel in missing]
-    moves = "; ".join(f"mv -- {shlex.quote(name + '.part')} {shlex.quote(name)}" for name in names) or ":"
     keep = " ".join(f"! -name {shlex.quote(wheel.path.name)}" for wheel in wheels)
-    text = f'set -eu; cd "$1"; {moves}; chown -R 0:0 .; find . -type f {keep} -exec rm -f {{}} +; sha256sum -- *.whl'
+    text = f'set -eu; cd "$1"; chown -R 0:0 .; find . -type f {keep} -exec rm -f {{}} +; sha256sum -- *.whl'
     there = _digests(board.script(text, folder, what="check what was brought", sudo=True))
     for wheel in wheels:
         if there.get(wheel.path.name) != wheel.sha256:

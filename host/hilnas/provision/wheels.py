@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,8 +42,6 @@ class Bundle:
     platform: Platform
     wheels: tuple[Wheel, ...]
     """hilnas's own first."""
-    pip: Wheel
-    """What installs them on the board."""
 
     @cached_property
     def release(self) -> str:
@@ -54,7 +53,7 @@ class Bundle:
     def installed_bytes(self) -> int:
         """How much room it takes once it is installed, about: files, their bytecode, and a margin."""
         total = 32 << 20
-        for wheel in (*self.wheels, self.pip):
+        for wheel in self.wheels:
             with zipfile.ZipFile(wheel.path) as archive:
                 for entry in archive.infolist():
                     total += entry.file_size * (2 if entry.filename.endswith(".py") else 1)
@@ -84,9 +83,7 @@ class Wheels:
         """Return the wheels for a platform; downloads what is not kept. ProvisionError when that fails."""
         of = own_wheel.installed()
         own = self._own(of)
-        found = self._dependencies(of, platform, progress)
-        *wheels, pip = found
-        return Bundle(of.version, platform, (own, *wheels), pip)
+        return Bundle(of.version, platform, (own, *self._dependencies(of, platform, progress)))
 
     def _own(self, of: Distribution) -> Wheel:
         name, content = own_wheel.pack(self._packages or own_wheel.folders(), of)
@@ -102,7 +99,7 @@ class Wheels:
     def _dependencies(
         self, of: Distribution, platform: Platform, progress: Callable[[str], object]
     ) -> list[Wheel]:
-        """Return all wheels that hilnas's own needs there, and pip's last."""
+        """Return all wheels that hilnas's own needs there."""
         wanted = requirements.needed(of.requires or [], platform)
         versions = requirements.pins(self._constraints)
         asked = " ".join(sorted(requirements.pinned(each, versions) for each in wanted.values()))
@@ -119,16 +116,10 @@ class Wheels:
     ) -> None:
         """Make the folder, whole or not at all."""
         self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._cache, prefix=".new-") as name:
-            new = Path(name)
+        with tempfile.TemporaryDirectory(dir=self._cache, prefix=".new-") as made:
+            new = Path(made)
             self._close(new, wanted, platform, versions)
-            wheels = sorted(path.name for path in new.glob("*.whl"))
-            pip = new / "pip"
-            _download(pip, ["pip"], [], self._cache)
-            (installer,) = pip.glob("*.whl")
-            installer.rename(new / installer.name)
-            pip.rmdir()
-            listed = [(name, _sha256(new / name)) for name in (*wheels, installer.name)]
+            listed = [(path.name, _sha256(path)) for path in sorted(new.glob("*.whl"))]
             (new / _LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             new.chmod(0o755)
@@ -169,6 +160,14 @@ class Wheels:
         )
 
 
+class _NoWheelError(ProvisionError):
+    """There is no wheel; `name` is the requirement, in pip's words, that it was not found for."""
+
+    def __init__(self, name: str, message: str) -> None:
+        self.name = name
+        super().__init__(message)
+
+
 def _download_all(
     folder: Path,
     missing: list[Requirement],
@@ -177,21 +176,16 @@ def _download_all(
     cache: Path,
 ) -> None:
     """Download in tested versions; where one has no wheel for the platform, the newest that has."""
-    words = platform.pip_words()
-    tested = [requirements.pinned(each, versions) for each in missing]
-    try:
-        _download(folder, tested, words, cache)
-    except ProvisionError:
-        free = [f"{each.name}{each.specifier}" for each in missing]
-        if free == tested:
-            raise
-        for first, second in zip(tested, free, strict=True):
-            try:
-                _download(folder, [first], words, cache)
-            except ProvisionError:
-                if first == second:
-                    raise
-                _download(folder, [second], words, cache)
+    names = {requirements.pinned(each, versions): f"{each.name}{each.specifier}" for each in missing}
+    while True:
+        try:
+            return _download(folder, list(names), platform.pip_words(), cache)
+        except _NoWheelError as error:
+            free = names.get(error.name)
+            if free is None or free == error.name:
+                raise
+            del names[error.name]
+            names[free] = free
 
 
 def _download(folder: Path, names: list[str], words: list[str], cache: Path) -> None:
@@ -208,9 +202,11 @@ def _download(folder: Path, names: list[str], words: list[str], cache: Path) -> 
                 f"this host's Python has no pip to download wheels with: {sys.executable} -m ensurepip"
             )
         reason = next((line for line in reversed(said) if "ERROR" in line), said[-1])
-        raise ProvisionError(
+        found = re.search(r"No matching distribution found for (\S+)", done.stderr)
+        raise _NoWheelError(
+            found[1] if found else "",
             f"no wheels of {', '.join(names)} can be had ({reason}). This host needs a network for that once; they are "
-            f"then kept in {cache}. Without any, put them into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER"
+            f"then kept in {cache}. Without any, put them into a folder and set PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER",
         )
 
 
