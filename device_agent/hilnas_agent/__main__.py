@@ -23,13 +23,16 @@ examples:
   hilnas-agent --host 127.0.0.1:7707 --name kitchen-pi --cpus 2,3
   hilnas-agent hub --list   the phones on adb, and what to do about those that cannot be used
   hilnas-agent hub --help   how to measure on phones that are plugged into this machine
+  hilnas-agent join --help  how to get a certificate for a host elsewhere
+  hilnas-agent --host lab.example:50817
 
-The host is reached over this machine's loopback interface or a Unix socket (unix:/path). For a host
-elsewhere, open a tunnel from there: ssh -R 7707:127.0.0.1:7707 <device>.
-A token that the host demands goes into the environment variable HILNAS_TOKEN, never on a command line.
+A host elsewhere is reached over TLS, with this device's certificate (join). On this machine the host is reached
+in clear, over the loopback interface or a Unix socket (unix:/path); a tunnel that a host elsewhere opens,
+ssh -R 7707:127.0.0.1:7707 <device>, ends there, too. The token that it then demands goes into the environment
+variable HILNAS_TOKEN, never on a command line.
 
 exit codes: 0 ended as asked, 2 wrong arguments, 3 refused (versions do not fit),
-            4 refused (token or enrolment), 5 this device cannot run an agent as asked
+            4 refused (token, certificate or enrolment), 5 this device cannot run an agent as asked
 """
 
 
@@ -44,6 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         from hilnas_agent import check
 
         return check.main(arguments[1:])
+    if arguments[:1] == ["join"]:
+        from hilnas_agent import join
+
+        return join.main(arguments[1:])
     if arguments[:1] == ["hub"]:
         from hilnas_agent.phones import command
 
@@ -72,23 +79,27 @@ def _run(options: argparse.Namespace) -> int:
     probe = _start_probe(options.runtime, options.meter)
     lean.import_grpc()
     from hilnas_agent.cache import CacheError, ModelCache
-    from hilnas_agent.channel import AddressError, open_channel
+    from hilnas_agent.channel import AddressError
+    from hilnas_agent.credentials import CredentialsError
     from hilnas_agent.fetch import Fetcher
     from hilnas_agent.jobs import Bench
+    from hilnas_agent.link import Link
     from hilnas_agent.meter_offers import MeterOffer
     from hilnas_agent.outbox import Outbox
+    from hilnas_agent.renewal import Renewer
     from hilnas_agent.runner import Runner
     from hilnas_agent.runtimes import Offer
     from hilnas_agent.session import Epochs, Identity, Session
     from hilnas_agent.speed import KnownSpeed
-    from hilnas_protos.v1 import agent_pb2_grpc, device_pb2
+    from hilnas_protos.v1 import device_pb2
 
     try:
         metadata = metadata_of(token)
-        channel = open_channel(options.host)
+        link = Link(options.host, identity_folder(options.host, options.identity))
+        certificate = link.facts()
         cache = ModelCache(options.cache_dir, options.cache_mib << 20)
         facts = _facts(probe)
-    except (AddressError, CacheError, UnusableError) as error:
+    except (AddressError, CacheError, CredentialsError, UnusableError) as error:
         probe.kill()
         probe.wait()
         print(f"hilnas-agent: {error}", file=sys.stderr)
@@ -99,13 +110,12 @@ def _run(options: argparse.Namespace) -> int:
         _log.warning("no inference runtime can be used here: %s", "; ".join(facts["reasons"]) or "none known")
     described = [{"name": o.name, "version": o.version, "xnnpack_int8": o.xnnpack_int8} for o in offers]
     identity = Identity(
-        device_name=options.name,
+        device_name=options.name or (certificate.name if certificate else os.uname().nodename),
         device_class=options.device_class or facts["device_class"],
         boot_id=facts["boot_id"],
         device=device_pb2.DeviceInfo(**facts["device"], runtimes=described),
     )
-    stub = agent_pb2_grpc.AgentServiceStub(channel)
-    fetcher, outbox = Fetcher(stub, metadata, cache), Outbox()
+    fetcher, outbox = Fetcher(link, metadata, cache), Outbox()
     cpus = _share_processors(options.cpus)
     runner = Runner(
         Bench(
@@ -122,15 +132,19 @@ def _run(options: argparse.Namespace) -> int:
     )
     epochs = Epochs(options.cache_dir / "epoch")
     session = Session(
-        stub, metadata, identity=identity, epochs=epochs, runner=runner, outbox=outbox, fetcher=fetcher
-    )
+        link, metadata, identity=identity, epochs=epochs, runner=runner, outbox=outbox, fetcher=fetcher,
+        trouble=link.trouble,
+    )  # fmt: skip
+    renewer = Renewer(link, busy=runner.running, redial=session.leave)
     runner.start()
+    renewer.start()
     try:
         return session.run()
     finally:
+        renewer.stop()
         runner.stop()
         session.leave()
-        channel.close()
+        link.close()
 
 
 def _share_processors(asked: list[int]) -> list[int]:
@@ -204,13 +218,14 @@ def _parser() -> argparse.ArgumentParser:
         "--host",
         required=True,
         metavar="ADDRESS",
-        help="where the host listens: 127.0.0.1:PORT or unix:/PATH",
+        help="where the host listens: 127.0.0.1:PORT, unix:/PATH, or HOST:PORT elsewhere",
     )
     add(
         "--name",
-        default=os.uname().nodename,
-        help="name of this device, unique on the host (default: %(default)s)",
+        default="",
+        help=f"name of this device, unique on the host (default: its certificate's, or {os.uname().nodename})",
     )
+    add_identity(parser)
     add(
         "--device-class",
         metavar="CLASS",
@@ -276,6 +291,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--version", action="version", version=f"hilnas-agent {__version__}")
     return parser  # fmt: skip
+
+
+def add_identity(parser: argparse.ArgumentParser) -> None:
+    """Adds the option --identity."""
+    from hilnas_agent.credentials import default_folder
+
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="DIR",
+        help="folder of this device's certificate, for TLS on this machine, too (default, for hosts elsewhere: "
+        f"{default_folder()})",
+    )
+
+
+def identity_folder(host: str, asked: Path | None) -> Path | None:
+    """Where the identity for that host lies; None where none is needed."""
+    from hilnas_agent.channel import is_local
+    from hilnas_agent.credentials import default_folder
+
+    return asked or (None if is_local(host) else default_folder())
 
 
 def default_cache_dir() -> Path:

@@ -59,10 +59,11 @@ class Outbox:
                 self._notes.append(message)
                 self._changed.notify_all()
 
-    def undelivered(self) -> list[str]:
-        """Ids of jobs whose results the host may not have."""
+    def undelivered(self) -> list[tuple[str, int, int]]:
+        """Id, attempt and fencing token of jobs whose results the host may not have."""
         with self._changed:
-            return [entry.result.job_id for entry in self._unsent]
+            results = [entry.result for entry in self._unsent]
+            return [(result.job_id, result.attempt, result.fence) for result in results]
 
     def new_stream(self) -> int:
         """Number of a new stream; nothing is given out until `welcome`."""

@@ -203,8 +203,8 @@ def _since(moment_ns: float, end_ns: int, timings: "deque[int]") -> int:
 def _sample(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, hooks: Hooks) -> None:
     """Takes samples, a stretch at a time, until the interval is narrow enough or the time is spent.
 
-    Samples beside other work, or on a slowed processor, are set aside, and their time is given once more. Where
-    that leaves too few, none is: then the rules say so.
+    Samples beside other work, or on a slowed processor, are set aside, and their time is given once more, up to
+    a third of all. Where that leaves too few, none is: then the rules say so.
     """
     enough_ns = min(settings.min_sampling_ms, settings.max_sampling_ms) * _NS_PER_MS
     most_ns = settings.max_sampling_ms * _NS_PER_MS
@@ -220,7 +220,7 @@ def _sample(invoke: Invoke, clock: Clock, settings: Settings, timing: Timing, ho
                 enough = (
                     len(samples) - len(aside) - len(lost) >= settings.min_samples and end - begin >= enough_ns
                 )
-                over = end - begin >= most_ns + min(aside_ns, most_ns) and len(samples) >= settings.floor
+                over = end - begin >= most_ns + min(aside_ns, most_ns // 3) and len(samples) >= settings.floor
                 full = over or len(samples) >= _MAX_SAMPLES
                 if full or end >= ends_at or (enough and settings.rules is None):
                     break

@@ -71,10 +71,10 @@ class Runner:
             _log.info("job %s cancelled", job_id)
             ticket.cancel()
 
-    def job_ids(self) -> list[str]:
-        """Ids of the jobs that are here, the running one first."""
+    def leases(self) -> list[tuple[str, int, int]]:
+        """Id, attempt and fencing token of the jobs that are here, the running one first."""
         with self._changed:
-            return [ticket.job.job_id for ticket in self._tickets()]
+            return [ticket.key for ticket in self._tickets()]
 
     def running(self) -> str:
         """Id of the running job, empty when there is none."""

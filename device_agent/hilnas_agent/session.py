@@ -35,7 +35,7 @@ _REFUSALS = {
     ),
     grpc.StatusCode.PERMISSION_DENIED: (
         DENIED,
-        "enrol this device on the host, or give the right HILNAS_TOKEN",
+        "enrol this device on the host (hilnas-agent join), or give the right HILNAS_TOKEN",
     ),
 }
 
@@ -93,7 +93,10 @@ class Epochs:
 
 
 class Session:
-    """Keeps one stream to the host at a time. `stub` is an AgentServiceStub; every call has `metadata`."""
+    """Keeps one stream to the host at a time. `stub` is an AgentServiceStub; every call has `metadata`.
+
+    `trouble` is asked when the host cannot be reached: what a person must do first, or nothing.
+    """
 
     def __init__(
         self,
@@ -105,10 +108,12 @@ class Session:
         runner: Runner,
         outbox: Outbox,
         fetcher: Fetcher,
+        trouble: Callable[[], str] = lambda: "",
     ) -> None:
         self._stub, self._metadata = stub, metadata
         self._identity, self._epochs = identity, epochs
         self._runner, self._outbox, self._fetcher = runner, outbox, fetcher
+        self._trouble = trouble
         self._backoff = Backoff()
         self._call: Any = None
         self._welcomed = False
@@ -170,6 +175,9 @@ class Session:
                 code, remedy = _REFUSALS[error.code()]
                 _log.error("the host refuses this agent: %s (remedy: %s)", error.details(), remedy)
                 return None, code
+            if error.code() is grpc.StatusCode.UNAVAILABLE and (trouble := self._trouble()):
+                _log.error("the host cannot be dialled: %s", trouble)
+                return None, DENIED
             _log.warning(
                 "no connection to the host (%s: %s); dialling again", error.code().name, error.details()
             )
@@ -201,6 +209,10 @@ class Session:
                 beat_at = now + self._heartbeat_s
 
     def _hello(self) -> agent_pb2.Hello:
+        leases = [*self._runner.leases(), *self._outbox.undelivered()]
+        jobs = [
+            agent_pb2.RunningJob(job_id=job, attempt=attempt, fence=fence) for job, attempt, fence in leases
+        ]
         return agent_pb2.Hello(
             agent_version=__version__,
             protocol_min=PROTOCOL_OLDEST,
@@ -210,7 +222,8 @@ class Session:
             device=self._identity.device,
             boot_id=self._identity.boot_id,
             session_epoch=self._epochs.next(),
-            running_job_ids=[*self._runner.job_ids(), *self._outbox.undelivered()],
+            running_job_ids=[job.job_id for job in jobs],
+            running_jobs=jobs,
         )
 
     def _heartbeat(self) -> agent_pb2.ConnectRequest:

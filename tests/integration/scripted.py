@@ -12,8 +12,10 @@ CLASS = "toy"
 class ScriptedAgent:
     """An agent whose every message is the test's."""
 
-    def __init__(self, address, name="one", epoch=1, boot_id="boot", token="", running=(), **hello):
-        self.channel = grpc.aio.insecure_channel(address)
+    def __init__(
+        self, address, name="one", epoch=1, boot_id="boot", token="", running=(), channel=None, **hello
+    ):
+        self.channel = channel or grpc.aio.insecure_channel(address)
         self.stub = agent_pb2_grpc.AgentServiceStub(self.channel)
         self.call = self.stub.Connect(metadata=(("hilnas-token", token),))
         fields = {
@@ -49,6 +51,11 @@ class ScriptedAgent:
         await self.call.write(
             agent_pb2.ConnectRequest(measure_result=measurement_pb2.MeasureResult(**fields))
         )
+
+    async def start(self, job):
+        """Say that a job's worker has started."""
+        started = agent_pb2.JobStarted(job_id=job.job_id, attempt=job.attempt)
+        await self.call.write(agent_pb2.ConnectRequest(job_started=started))
 
     async def hang_up(self):
         self.call.cancel()

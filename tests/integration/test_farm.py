@@ -316,9 +316,9 @@ def test_a_stream_must_begin_with_hello(on_farm):
 def test_waiting_for_devices_ends_with_what_to_do(on_farm):
     async def scenario(farm, address, digest):
         await ScriptedAgent(address).connect()
-        assert [facts.name for facts in await farm.wait_for(1, 1)] == ["one"]
+        assert [facts.name for facts in await farm.registry.wait_for(1, 1)] == ["one"]
         with pytest.raises(FarmError, match="connected: one; start `hilnas-agent"):
-            await farm.wait_for(2, 0.1)
+            await farm.registry.wait_for(2, 0.1)
 
     on_farm(scenario)
 

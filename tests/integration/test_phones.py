@@ -479,3 +479,21 @@ def test_a_phone_with_nothing_to_measure_with_says_so(files, link, tmp_path):
     equipment = Equipment(tmp_path, files.folder, Package(tmp_path / "hub"))
     with pytest.raises(LinkError, match="--benchmark-binary"):
         drive(link, equipment, None, tmp_path / "one")
+
+
+def test_a_hub_comes_over_tls_for_all_its_phones(adb, standing, tmp_path):
+    from tests.integration import tls_lab
+
+    async def scenario(lab):
+        arguments = ("--identity", lab.identity("hub"), "--phone-python", sys.executable, "--serial")
+        process = HubProcess(adb, lab.address, tmp_path, *arguments, standing.serial)
+        try:
+            (facts,) = await lab.farm.wait_for(1, 2 * PATIENCE_S)
+            assert facts.name == f"hub/{standing.serial}"
+            lab.authority.revoke("hub")
+            assert await asyncio.to_thread(process.process.wait, PATIENCE_S) == 4
+            assert "was revoked" in process.logged()
+        finally:
+            await asyncio.to_thread(process.stop)
+
+    tls_lab.run(scenario, tmp_path)

@@ -16,6 +16,7 @@ from hilnas_agent.phones.files import FOLDER, file_digest
 from hilnas_agent.phones.states import Seen
 
 if TYPE_CHECKING:
+    from hilnas_agent.link import Link
     from hilnas_agent.phones.bench import Equipment
 
 _UNUSABLE = 5
@@ -89,28 +90,42 @@ def _serve(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     lean.import_grpc()
-    from hilnas_agent.__main__ import UnusableError, metadata_of
+    from hilnas_agent.__main__ import UnusableError, identity_folder, metadata_of
     from hilnas_agent.cache import CacheError, ModelCache
-    from hilnas_agent.channel import AddressError, open_channel
+    from hilnas_agent.channel import AddressError
+    from hilnas_agent.credentials import CredentialsError
+    from hilnas_agent.link import Link
     from hilnas_agent.phones.hub import Hub, SharedFetcher
-    from hilnas_protos.v1 import agent_pb2_grpc
+    from hilnas_agent.renewal import Renewer
 
     try:
         metadata = metadata_of(token)
-        channel = open_channel(options.host)
+        link = Link(options.host, identity_folder(options.host, options.identity))
+        prefix = _prefix(options.name_prefix, link)
         cache = ModelCache(options.cache_dir, options.cache_mib << 20)
         equipment = _equipment(options)
-    except (AddressError, CacheError, UnusableError, OSError) as error:
+    except (AddressError, CacheError, CredentialsError, UnusableError, OSError) as error:
         raise _UnusableError(str(error)) from error
     server = Server(options.adb_server)
-    stub = agent_pb2_grpc.AgentServiceStub(channel)
-    fetcher = SharedFetcher(stub, metadata, cache)
-    hub = Hub(server, equipment, stub, metadata, fetcher, options.serial, options.name_prefix)
+    fetcher = SharedFetcher(link, metadata, cache)
+    hub = Hub(server, equipment, link, metadata, fetcher, options.serial, prefix)
+    renewer = Renewer(link, hub.busy, hub.redial)
+    renewer.start()
     try:
         return hub.run()
     finally:
+        renewer.stop()
         hub.close()
-        channel.close()
+        link.close()
+
+
+def _prefix(asked: str, link: "Link") -> str:
+    """How the phones' names begin: with a certificate by its name and a slash, for so it is good for all of them."""
+    certificate = link.facts()
+    if certificate is None:
+        return asked
+    own = f"{certificate.name}/"
+    return asked if asked.startswith(own) else own + asked
 
 
 def _equipment(options: argparse.Namespace) -> "Equipment":
@@ -147,7 +162,7 @@ def _stop(_number: int, _frame: object) -> NoReturn:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from hilnas_agent.__main__ import default_cache_dir, positive
+    from hilnas_agent.__main__ import add_identity, default_cache_dir, positive
 
     parser = argparse.ArgumentParser(
         prog="hilnas-agent hub",
@@ -160,7 +175,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--list", action="store_true", help="print the phones with state and remedy, and end")
     add("--json", action="store_true", help="with --list: print JSON, for scripts")
-    add("--host", metavar="ADDRESS", help="where the host listens: 127.0.0.1:PORT or unix:/PATH")
+    add("--host", metavar="ADDRESS", help="where the host listens: 127.0.0.1:PORT, unix:/PATH, or HOST:PORT")
+    add_identity(parser)
     add(
         "--benchmark-binary",
         type=Path,
@@ -176,7 +192,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--adb-server", default="", metavar="HOST:PORT", help="adb's server (default: adb's own, port 5037)")
     add("--serial", action="append", default=[], metavar="SERIAL", help="this phone alone; may be repeated")
-    add("--name-prefix", default="", metavar="TEXT", help="names are this and the serial number")
+    add(
+        "--name-prefix",
+        default="",
+        metavar="TEXT",
+        help="names are this and the serial number; with a certificate its name and a slash come first",
+    )
     add("--phone-dir", default=FOLDER, metavar="DIR", help="folder on the phones (default: %(default)s)")
     add(
         "--cache-dir",

@@ -13,6 +13,7 @@ from typing import Any
 from hilnas_agent.cache import Held
 from hilnas_agent.fetch import Cancellation, Fetcher
 from hilnas_agent.jobs import FaultError
+from hilnas_agent.link import Link
 from hilnas_agent.outbox import Outbox
 from hilnas_agent.phones.adb import AdbMissingError, LinkError, Server
 from hilnas_agent.phones.bench import Driven, Equipment, drive
@@ -57,14 +58,14 @@ class Plugged(threading.Thread):
         seen: Seen,
         name: str,
         equipment: Equipment,
-        stub: Any,
+        link: Link,
         metadata: tuple[tuple[str, str], ...],
         fetcher: Fetcher,
         backoff: Backoff,
     ) -> None:
         super().__init__(name=f"phone {seen.serial}", daemon=True)
         self._server, self._seen, self._device_name, self._equipment = server, seen, name, equipment
-        self._stub, self._metadata, self._fetcher = stub, metadata, fetcher
+        self._link, self._metadata, self._fetcher = link, metadata, fetcher
         self._folder = equipment.folder / re.sub(r"[^A-Za-z0-9._-]", "_", seen.serial)
         self._lock = threading.Lock()
         self._over = False
@@ -106,6 +107,16 @@ class Plugged(threading.Thread):
         """True once it has been looked over and has a session."""
         return self._session is not None
 
+    @property
+    def busy(self) -> bool:
+        """True while a model is measured on it."""
+        return self._runner is not None and bool(self._runner.running())
+
+    def redial(self) -> None:
+        """Has its session dial the host anew."""
+        if self._session is not None:
+            self._session.leave()
+
     def end(self) -> None:
         """Ends its session; what it was measuring is given a moment to say how that ended."""
         with self._lock:
@@ -139,13 +150,14 @@ class Plugged(threading.Thread):
             make_worker=driven.make_worker,
         )
         session = Session(
-            self._stub,
+            self._link,
             self._metadata,
             identity=identity,
             epochs=Epochs(self._folder / "epoch"),
             runner=runner,
             outbox=outbox,
             fetcher=self._fetcher,
+            trouble=self._link.trouble,
         )
         with self._lock:
             if self._over:
@@ -162,13 +174,13 @@ class Hub:
         self,
         server: Server,
         equipment: Equipment,
-        stub: Any,
+        link: Link,
         metadata: tuple[tuple[str, str], ...],
         fetcher: Fetcher,
         serials: list[str],
         prefix: str,
     ) -> None:
-        self._server, self._equipment, self._stub = server, equipment, stub
+        self._server, self._equipment, self._link = server, equipment, link
         self._metadata, self._fetcher = metadata, fetcher
         self._serials, self._prefix = serials, prefix
         self._plugged: dict[str, Plugged] = {}
@@ -181,6 +193,15 @@ class Hub:
             if code is not None:
                 return code
             time.sleep(_LOOK_EVERY_S)
+
+    def busy(self) -> bool:
+        """True while a model is measured on one of the phones."""
+        return any(plugged.busy for plugged in list(self._plugged.values()))
+
+    def redial(self) -> None:
+        """Has all sessions dial the host anew."""
+        for plugged in list(self._plugged.values()):
+            plugged.redial()
 
     def close(self) -> None:
         """Ends all sessions, side by side."""
@@ -235,7 +256,7 @@ class Hub:
     def _start(self, seen: Seen, backoff: Backoff) -> Plugged:
         plugged = Plugged(
             self._server, seen, f"{self._prefix}{seen.serial}", self._equipment,
-            self._stub, self._metadata, self._fetcher, backoff,
+            self._link, self._metadata, self._fetcher, backoff,
         )  # fmt: skip
         plugged.start()
         return plugged

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hilnas import __version__
-from hilnas.cli import devices
+from hilnas.cli import daemon, device, devices, search
 from hilnas.cli.words import Json, Set
 from hilnas.errors import HilnasError
 
@@ -111,6 +111,10 @@ app.command(
     short_help="Measure a model's operators one by one, or fill a latency table.",
     epilog=devices.PROFILE_EXAMPLES,
 )(devices.profile)
+
+app.add_typer(daemon.app, name="daemon")
+app.add_typer(search.app, name="search")
+app.add_typer(device.app, name="device")
 
 bench = typer.Typer(help="Compare strategies in simulated searches.", no_args_is_help=True)
 app.add_typer(bench, name="bench")

@@ -1,13 +1,16 @@
 """Who calls the daemon, and what they may do."""
 
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import grpc
 
 from hilnas.daemon.searches import SearchRequestError, UnknownSearchError
 from hilnas.errors import HilnasError
 from hilnas.options import OptionsError
+
+if TYPE_CHECKING:
+    from hilnas.security.authority import Authority
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,25 @@ class SocketAccess:
     async def caller(self, context: Any) -> Caller:
         """Return an admin without a name."""
         return Caller("", is_admin=True)
+
+
+class CertificateAccess:
+    """Callers over TLS: their certificate says who they are."""
+
+    def __init__(self, authority: "Authority") -> None:
+        self._authority = authority
+
+    async def caller(self, context: Any) -> Caller:
+        """Return a user or an admin; aborts the call of a device."""
+        from hilnas.security.peers import Role, caller
+
+        peer = await caller(context, self._authority)
+        if peer.role is Role.DEVICE:
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{peer.name} is a device: people need a certificate of their own (hilnas daemon user NAME)",
+            )
+        return Caller(peer.name, peer.role is Role.ADMIN)
 
 
 async def admin(access: Access, context: Any) -> Caller:

@@ -64,7 +64,9 @@ async def connected_devices(
             cpus = options.local_cpus or [max(os.sched_getaffinity(0))]
             agent = LocalAgent(address, token, folder, cpus, options.local_meters)
             await agent.start()
-        facts = await _unless_agent_fails(farm.wait_for(options.devices, options.wait_s, name), agent)
+        facts = await _unless_agent_fails(
+            farm.registry.wait_for(options.devices, options.wait_s, name), agent
+        )
         yield Devices(farm, facts, agent)
     finally:
         await farm.close()

@@ -37,8 +37,10 @@ class LabOptions(Options):
     """Processors that its workers are pinned to; the last one when empty."""
     user_weights: Mapping[str, float] = Field(default={})
     """Share of device time of a user against others; 1 for those not named."""
-    keep_days: float = Field(0, ge=0)
-    """Models that no search refers to are removed after so many days; 0 keeps them."""
+    canary_minutes: float = Field(5, gt=0)
+    """A device in quarantine reads the reference model so often."""
+    keep_days: float = Field(30, ge=0)
+    """Models that no search refers to, and examples, are removed after so many days; 0 keeps them."""
 
     @field_validator("user_weights")
     @classmethod

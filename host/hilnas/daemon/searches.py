@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -113,6 +114,8 @@ class Searches:
             raise SearchRequestError("the daemon is about to leave: submit again when it is back")
         if priority.upper() not in Priority.__members__:
             raise SearchRequestError(f'priority "{priority}" is none of high, normal, low')
+        if not weight > 0:
+            raise SearchRequestError(f"weight is {weight}: give one above 0")
         checked = check_recipe(recipe)
         added = self._submissions.add(
             checked.search.name, checked.search.seed, recipe, versions(), user, priority.lower(), weight
@@ -124,7 +127,7 @@ class Searches:
         return search
 
     async def change(self, search: Running, action: str) -> None:
-        """Pause, resume or cancel a search. SearchRequestError when its status does not allow that."""
+        """Pause, resume, cancel or remove a search. SearchRequestError when its status does not allow that."""
         status = search.submission.status
         match action:
             case "pause" if status in (SearchStatus.QUEUED, SearchStatus.RUNNING):
@@ -132,14 +135,18 @@ class Searches:
             case "cancel" if status not in ENDED:
                 await self._end(search, SearchStatus.CANCELLED)
                 self._farm.withdraw(search.id)
-                self._farm.shares.forget(search.asker)
+                self._farm.accounts.shares.forget(search.asker)
             case "resume" if status in (SearchStatus.PAUSED, SearchStatus.FAILED):
                 search.restarts, search.failed = 0, ""
                 self._set(search, SearchStatus.QUEUED)
-            case "pause" | "cancel" | "resume":
+            case "remove" if status in ENDED:
+                del self._known[search.id]
+                self._submissions.remove(search.submission)
+                await asyncio.to_thread(shutil.rmtree, self._lab.search_folder(search.id), ignore_errors=True)
+            case "pause" | "cancel" | "resume" | "remove":
                 raise SearchRequestError(f"{search.submission.search.name} is {status}: it cannot {action}")
             case _:
-                raise SearchRequestError(f'"{action}" is none of pause, resume, cancel')
+                raise SearchRequestError(f'"{action}" is none of pause, resume, cancel, remove')
         self._fill()
 
     def _fill(self) -> None:
@@ -164,7 +171,7 @@ class Searches:
                     return
                 if code == FINISHED:
                     self._set(search, SearchStatus.FINISHED)
-                    self._farm.shares.forget(search.asker)
+                    self._farm.accounts.shares.forget(search.asker)
                     break
                 search.restarts += code != STOPPED
                 if search.failed or search.restarts > MOST_RESTARTS:

@@ -40,6 +40,8 @@ class KeptDevice:
     """When that began, or when it was first known, in s since the Unix epoch."""
     clean_canaries: int = 0
     """Canaries in a row that found nothing wrong, while it is held."""
+    canary_ms: float = 0.0
+    """The first TRUSTED reading of the reference model, in ms; 0 before there is one."""
     reserved_for: str = ""
     reserved_until_unix: float = 0.0
     seen_unix: float = 0.0

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hilnas.farm.accounts import Accounts
 from hilnas.farm.answers import without_answer
-from hilnas.farm.base import FarmError
 from hilnas.farm.book import Book, MemoryBook
 from hilnas.farm.devices import OFFLINE_AFTER_S, Device, DeviceFacts, DeviceState, Session
-from hilnas.farm.jobs import MAX_ATTEMPTS, Answer, Ask, Fences, Job, Orphan, Usual
+from hilnas.farm.jobs import MAX_ATTEMPTS, Answer, Ask, Fences, Job
+from hilnas.farm.orphans import Orphan, Orphans
 from hilnas.farm.registry import Registry
 from hilnas.farm.scheduler import Free, Waiting, assign
 from hilnas.farm.shares import NOBODY, Asker, Shares
@@ -30,8 +31,6 @@ RETURN_WITHIN_S = 15.0
 """A job whose device lost its link waits so long for the device to come back with it."""
 LATE_RESULT_S = 2.0
 """A device that came back without its job may still deliver the job's result within this time."""
-ADOPT_WITHIN_S = 300.0
-"""A job that a device had before this host was started is kept so long for whoever asked for it."""
 UNCLAIMED = 1000
 """Answers kept that nobody waited for any more: whoever asks again need not measure again."""
 PROTOCOL_WITH_RULES = 2
@@ -63,7 +62,7 @@ class Farm:
         self.registry = Registry(book, strict)
         self.registry.on_change = self._schedule
         self.jobs: dict[str, Job] = {}
-        self.shares = shares or Shares()
+        self.accounts = Accounts(shares or Shares())
         self.counts: Counter[tuple[str, str]] = Counter()
         """What happened, by kind and detail: jobs by verdict, faults by device."""
         self._listeners: list[Callable[[], None]] = []
@@ -74,11 +73,8 @@ class Farm:
         self.measuring_here = False
         self._boot_id = _boot_id()
         self._fences = Fences(book)
-        self._usual = Usual()
-        self._asking: Counter[Asker] = Counter()
-        self._orphans: dict[str, Orphan] = {}
+        self._orphans = Orphans(self._fences.first)
         self._unclaimed: OrderedDict[str, Job] = OrderedDict()
-        self._arrived = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._scheduled = False
         self._closed = False
@@ -109,32 +105,9 @@ class Farm:
             with suppress(asyncio.CancelledError):
                 await self._watch
 
-    async def wait_for(self, count: int, timeout_s: float, name: str = "") -> list[DeviceFacts]:
-        """Return the connected devices once there are `count`, among them the one called `name` if it is given.
-
-        FarmError when they don't come in time.
-        """
-        deadline = time.monotonic() + timeout_s
-        while not self._all_there(connected := self.connected(), count, name):
-            self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
-                names = ", ".join(facts.name for facts in connected) or "none"
-                wanted = f'device "{name}"' if name else f"{count} device(s)"
-                raise FarmError(
-                    f"waited {timeout_s:.0f} s for {wanted}, connected: {names}; start `hilnas-agent "
-                    "--host ADDRESS` on each (deploy/README.md)"
-                ) from None
-        return connected
-
-    @staticmethod
-    def _all_there(connected: list[DeviceFacts], count: int, name: str) -> bool:
-        return len(connected) >= count and (not name or any(facts.name == name for facts in connected))
-
     def connected(self) -> list[DeviceFacts]:
         """Return the devices that have a stream."""
-        return [device.facts for device in self.devices.values() if device.session is not None]
+        return self.registry.connected()
 
     def activity(self) -> dict[str, str]:
         """Return what each device is doing: the job's model, or its state."""
@@ -212,7 +185,6 @@ class Farm:
         if job is not None and job.id not in {each.job_id for each in running}:
             why = f"{facts.name} came back without the job"
             self._later(LATE_RESULT_S, job, lambda: self._went_down(job, why))
-        self._arrived.set()
         self._schedule()
 
     def quarantine(self, name: str, reason: str) -> None:
@@ -246,9 +218,7 @@ class Farm:
     def accept(self, name: str, result: measurement_pb2.MeasureResult) -> None:
         """Take a result. One of an earlier lease, or of a job that has ended, is dropped."""
         device = self.devices[name]
-        orphan = self._orphans.get(result.job_id)
-        if orphan is not None and (orphan.device, orphan.fence) == (name, result.fence):
-            orphan.result = result
+        if self._orphans.answer(name, result):
             self._free(device, result.job_id)
             self._schedule()
             return
@@ -257,8 +227,7 @@ class Farm:
             self.counts["results", "late"] += 1
             return
         device.busy_ms += result.total_ms
-        self._usual.learn(job, result.total_ms / 1000)
-        self._settle(job, result.total_ms / 1000)
+        self.accounts.ended(job, result.total_ms)
         job.result, job.facts = result, device.facts
         if (result.model_sha256, result.protocol_hash) != (job.ask.model_sha256, job.ask.protocol.hash):
             self._device_fault(job, f"{name} answered for another model or protocol")
@@ -283,9 +252,8 @@ class Farm:
         job = self.jobs[ask.job_id] = Job(
             ask.job_id, ask, sizes[0], done, sum(sizes[1:]), asker, asked_at=time.monotonic()
         )
-        self._asking[asker] += 1
-        self.shares.begin(asker)
-        orphan = self._orphans.pop(job.id, None)
+        self.accounts.asked(job)
+        orphan = self._orphans.claim(job.id)
         if orphan is not None:
             self._adopt(job, orphan)
         self._schedule()
@@ -294,16 +262,13 @@ class Farm:
     def _take_back(self, device: Device, running: agent_pb2.RunningJob) -> None:
         """Keep a job that a device has from before this host was started; have it dropped if it is another's."""
         job = self.jobs.get(running.job_id)
-        earlier = 0 < running.fence < self._fences.first  # a lease that another process gave
-        if not earlier or device.job_id or running.job_id in self._orphans or (job and job.device):
+        free = not device.job_id and (job is None or not job.device)
+        if not free or self._orphans.take(device.name, running) is None:
             _cancel(device, running.job_id)
             return
-        orphan = Orphan(device.name, running.attempt, running.fence, time.monotonic())
         device.job_id = running.job_id
-        if job is not None:
+        if job is not None and (orphan := self._orphans.claim(job.id)) is not None:
             self._adopt(job, orphan)
-        else:
-            self._orphans[running.job_id] = orphan
 
     def _adopt(self, job: Job, orphan: Orphan) -> None:
         """Go on with a job that a device has, or has done, already."""
@@ -336,10 +301,7 @@ class Farm:
         if self.jobs.pop(job.id, None) is None:
             return
         job.stop_timers()
-        self._asking[job.asker] -= 1
-        if not self._asking[job.asker]:
-            del self._asking[job.asker]
-            self.shares.end(job.asker)
+        self.accounts.dropped(job)
 
     def _let_go(self, job: Job) -> None:
         """End a job's lease, if it has one."""
@@ -347,8 +309,7 @@ class Farm:
         device = self.devices.get(job.device)
         if device is not None:
             self._free(device, job.id)
-        if job.device:
-            self._settle(job, time.monotonic() - job.given_at)
+        self.accounts.ended(job)
         job.device, job.fence, job.measuring = "", 0, False
         job.asked_at = time.monotonic()
 
@@ -356,12 +317,6 @@ class Farm:
     def _free(device: Device, job_id: str) -> None:
         if device.job_id == job_id:
             device.job_id, device.measuring = "", False
-
-    def _settle(self, job: Job, seconds: float) -> None:
-        """Count the device time that a lease has really taken, instead of what it was expected to."""
-        if job.charged_s:
-            self.shares.charge(job.asker, seconds - job.charged_s)
-            job.charged_s = 0.0
 
     def _went_down(self, job: Job, why: str) -> None:
         """Count a device that went down with a job. A candidate that fells two is to blame, and they are not."""
@@ -412,13 +367,13 @@ class Farm:
         self._scheduled = False
         if self._closed:
             return
-        waiting = [job.waiting(self._usual.of(job)) for job in self.jobs.values() if not job.device]
+        waiting = [job.waiting(self.accounts.expected_s(job)) for job in self.jobs.values() if not job.device]
         if waiting:
             known = [
                 (free, device) for device in self.devices.values() if (free := self.registry.free(device))
             ]
             ready = [free for free, device in known if not device.job_id]
-            for job_id, name in assign(waiting, ready, [free for free, _ in known], self.shares):
+            for job_id, name in assign(waiting, ready, [free for free, _ in known], self.accounts.shares):
                 self._give(self.jobs[job_id], self.devices[name])
         self._changed()
 
@@ -438,8 +393,7 @@ class Farm:
         job.attempt += 1
         job.fence = self._fences.next()
         job.device, job.given_at = device.name, time.monotonic()
-        job.charged_s = self._usual.of(job)
-        self.shares.charge(job.asker, job.charged_s)
+        self.accounts.given(job)
         device.job_id, device.last_search = job.id, job.asker.search
         # Here work is held still from now on, not from the worker's start: a device cools and settles before it.
         device.measuring = device.session.boot_id == self._boot_id
@@ -481,11 +435,7 @@ class Farm:
             self._schedule()  # a reservation may have ended, a device may be suspect
 
     def _forget_orphans(self) -> None:
-        now = time.monotonic()
-        for job_id, orphan in list(self._orphans.items()):
-            if now - orphan.since < ADOPT_WITHIN_S:
-                continue
-            del self._orphans[job_id]
+        for job_id, orphan in self._orphans.forget():
             device = self.devices[orphan.device]
             if device.job_id == job_id:
                 self._free(device, job_id)

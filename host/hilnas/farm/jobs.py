@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hilnas.farm.book import Book
 from hilnas.farm.devices import DeviceFacts
 from hilnas.farm.protocol import Fidelity, MeasurementOptions, Protocol
-from hilnas.farm.scheduler import USUAL_S, Waiting
+from hilnas.farm.scheduler import Waiting
 from hilnas.farm.shares import NOBODY, Asker
 from hilnas.trial import DeviceEnergy, DeviceOutputs, Measurement
 from hilnas_protos.v1 import measurement_pb2
@@ -141,19 +141,6 @@ class Job:
         self.timers.clear()
 
 
-@dataclass
-class Orphan:
-    """A job that a device has and nobody has asked this host for yet: from before it was started anew."""
-
-    device: str
-    attempt: int
-    fence: int
-    since: float
-    """By the monotonic clock."""
-    result: measurement_pb2.MeasureResult | None = None
-    """Its answer, when that has come before anybody asked."""
-
-
 class Fences:
     """Numbers that only grow, over restarts too: each lease gets the next one."""
 
@@ -172,21 +159,3 @@ class Fences:
             self._end = self._next + self._BLOCK
         self._next += 1
         return self._next - 1
-
-
-class Usual:
-    """What jobs of a kind have taken lately, in s of device time: an exponential mean."""
-
-    _NEW = 0.2
-
-    def __init__(self) -> None:
-        self._mean: dict[tuple[str, ...], float] = {}
-
-    def of(self, job: Job) -> float:
-        """Return what a job is expected to take."""
-        return self._mean.get(job.kind, USUAL_S)
-
-    def learn(self, job: Job, seconds: float) -> None:
-        """Take up what one took."""
-        before = self._mean.get(job.kind, seconds)
-        self._mean[job.kind] = before + self._NEW * (seconds - before)

@@ -1,10 +1,12 @@
 """The devices that a farm knows: who is there, who is held back and why, and what people said of them."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hilnas.errors import HilnasError
+from hilnas.farm.base import FarmError
 from hilnas.farm.book import Book, DeviceEvent, Hold, KeptDevice
 from hilnas.farm.devices import Device, DeviceFacts, DeviceState, Session
 from hilnas.farm.scheduler import Free
@@ -17,7 +19,7 @@ CANARY_USER = "hilnas canary"
 """Who may use a device that is held back: nobody but the reference model. No certificate has this name."""
 
 WORKING = (DeviceState.READY, DeviceState.LEASED)
-_TRIED = (Hold.PROBATION, Hold.QUARANTINED)
+TRIED = (Hold.PROBATION, Hold.QUARANTINED)
 """Devices held so read the canary, to see whether they are fit."""
 
 
@@ -39,6 +41,7 @@ class Registry:
         self.kept: dict[str, KeptDevice] = {device.name: device for device in book.devices()}
         """All that are known."""
         self.on_change: Callable[[], None] = lambda: None
+        self._arrived = asyncio.Event()
 
     def attach(self, facts: DeviceFacts, session: Session) -> Device:
         """Take a device's new stream; an older one of the same device is ended."""
@@ -54,6 +57,7 @@ class Registry:
             device.session.end("a newer connection of this device took over")
         device.facts, device.session = facts, session
         self._keep(replace(kept, seen_unix=self._now(), facts=facts.to_json()))
+        self._arrived.set()
         self._book.note(facts.name, "online", f"agent {facts.agent_version}, boot {session.boot_id[:8]}")
         return device
 
@@ -63,11 +67,38 @@ class Registry:
         self._keep(replace(device.kept, seen_unix=self._now()))
         self._book.note(device.name, "offline", why)
 
+    async def wait_for(self, count: int, timeout_s: float, name: str = "") -> list[DeviceFacts]:
+        """Return the connected devices once there are `count`, among them the one called `name` if it is given.
+
+        FarmError when they don't come in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._all_there(connected := self.connected(), count, name):
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                names = ", ".join(facts.name for facts in connected) or "none"
+                wanted = f'device "{name}"' if name else f"{count} device(s)"
+                raise FarmError(
+                    f"waited {timeout_s:.0f} s for {wanted}, connected: {names}; start `hilnas-agent "
+                    "--host ADDRESS` on each (deploy/README.md)"
+                ) from None
+        return connected
+
+    @staticmethod
+    def _all_there(connected: list[DeviceFacts], count: int, name: str) -> bool:
+        return len(connected) >= count and (not name or any(facts.name == name for facts in connected))
+
+    def connected(self) -> list[DeviceFacts]:
+        """Return the devices that have a stream."""
+        return [device.facts for device in self.devices.values() if device.session is not None]
+
     def free(self, device: Device) -> Free | None:
         """Return a device as the scheduler sees it; None while it takes no jobs at all."""
         kept, state = device.kept, device.state
         facts = device.facts
-        if kept.hold in _TRIED and device.session is not None:
+        if kept.hold in TRIED and device.session is not None:
             return Free(facts.name, facts.device_class, CANARY_USER)
         if state not in WORKING:
             return None
@@ -151,18 +182,29 @@ class Registry:
         self.hold(device.name, Hold.QUARANTINED, reason)
         return True
 
-    def canary(self, name: str, clean: bool, text: str) -> None:
-        """Take what the reference model said of a device that is held: fit at once on probation, else in time."""
+    def canary(
+        self, name: str, median_ms: float | None, trusted: bool, max_drift: float, message: str
+    ) -> None:
+        """Take what the reference model said of a device that is held, `median_ms` None without a figure.
+
+        On probation any figure lets it go: each figure has a verdict of its own. Out of quarantine it takes some
+        that are TRUSTED and within `max_drift` of the first one ever; what is UNSTABLE says nothing either way.
+        """
         kept = self._known(name)
-        if kept.hold not in _TRIED:
+        if kept.hold not in TRIED:
             return
-        count = kept.clean_canaries + 1 if clean else 0
-        needed = 1 if kept.hold is Hold.PROBATION else CLEAN_CANARIES
-        self._book.note(name, "canary", text)
-        if count >= needed:
+        drift = median_ms / kept.canary_ms - 1 if median_ms is not None and kept.canary_ms else 0.0
+        told = f"{median_ms:.4g} ms, {drift:+.1%}" if median_ms is not None else "no figure"
+        self._book.note(name, "canary", f"{told}{', ' + message if message else ''}")
+        if median_ms is not None and trusted and not kept.canary_ms:
+            kept = replace(kept, canary_ms=median_ms)
+        if median_ms is None or (trusted and abs(drift) > max_drift):
+            self._keep(replace(kept, clean_canaries=0))
+            return
+        count = kept.clean_canaries + (trusted or kept.hold is Hold.PROBATION)
+        self._keep(replace(kept, clean_canaries=count))
+        if count >= (1 if kept.hold is Hold.PROBATION else CLEAN_CANARIES):
             self.hold(name, Hold.NONE, f"{count} clean canaries" if count > 1 else "a clean canary")
-        else:
-            self._keep(replace(kept, clean_canaries=count))
 
     def history(self, name: str, limit: int) -> list[DeviceEvent]:
         """Return what happened to a device, the newest first. DeviceError when it is not known."""

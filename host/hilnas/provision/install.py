@@ -55,13 +55,17 @@ for release in *; do
   rm -rf -- "$release"
 done
 """
+# What an agent and its workers import, so that all of it is there, and its bytecode too.
 _TRY = """
-import sys
-import hilnas_protos.v1.agent_pb2_grpc
-from hilnas_agent import cache, channel, check, fetch, jobs, outbox, runner, runtimes, session, worker
-for offer in runtimes.discover()[0][:1]:
-    runtimes.resolve(offer.path).preload()
-sys.exit(check.main(["--json"]))
+import importlib, sys
+importlib.import_module("hilnas_protos.v1.agent_pb2_grpc")
+agent = {
+    name: importlib.import_module("hilnas_agent." + name)
+    for name in ("cache", "check", "fetch", "jobs", "link", "outbox", "renewal", "runner", "runtimes", "session", "worker")
+}
+for offer in agent["runtimes"].discover()[0][:1]:
+    agent["runtimes"].resolve(offer.path).preload()
+sys.exit(agent["check"].main(["--json"]))
 """
 
 

@@ -95,6 +95,13 @@ class Submissions:
             )
         return changed
 
+    def remove(self, submission: Submission) -> None:
+        """Drop a search for good, with its events."""
+        search_id = submission.search.id
+        with self._record.begin() as connection:
+            connection.execute(delete(submissions).where(submissions.c.search_id == search_id))
+            self._record.remove_search(connection, search_id)
+
 
 def _submission(row: Mapping[Any, Any]) -> Submission:
     fields = ("id", "name", "seed", "recipe", "versions", "created_unix")

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, select
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from hilnas.errors import HilnasError
@@ -199,6 +199,20 @@ class Record:
                 for r in connection.execute(query).mappings()
             ]
 
+    def model_digests(self) -> set[str]:
+        """Return the digests of all models that events of searches name."""
+        found: set[str] = set()
+        with self.begin() as connection:
+            rows = connection.execution_options(yield_per=1000).execute(select(events.c.payload))
+            for payload in rows.scalars():
+                found.update(_digests(payload))
+        return found
+
+    def remove_search(self, connection: Connection, search_id: str) -> None:
+        """Drop a search and its events as part of a larger transaction. Measurements stay: they hold for others."""
+        connection.execute(delete(events).where(events.c.search_id == search_id))
+        connection.execute(delete(searches).where(searches.c.id == search_id))
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
@@ -231,6 +245,19 @@ def without_samples(measurement: Measurement) -> Measurement:
     if measurement.latency is None:
         return measurement
     return replace(measurement, latency=replace(measurement.latency, samples_ns=(), set_aside=()))
+
+
+def _digests(value: Any) -> Iterator[str]:
+    """Yield what stands under sha256 or model_sha256, anywhere in JSON data."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in ("sha256", "model_sha256") and isinstance(inner, str):
+                yield inner
+            else:
+                yield from _digests(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _digests(inner)
 
 
 def _started(row: SearchRow) -> Event:

@@ -41,6 +41,7 @@ events = Table(
     Column("at_unix", Float, nullable=False),
     Column("payload", JSON, nullable=False),
     UniqueConstraint("search_id", "trial", "kind", "key", name="once"),
+    Index("in_order", "search_id", "id"),
 )
 
 measurements = Table(

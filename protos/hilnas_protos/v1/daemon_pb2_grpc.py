@@ -176,7 +176,7 @@ class SearchServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ChangeSearch(self, request, context):
-        """Pauses, resumes or cancels one. FAILED_PRECONDITION when its status does not allow that.
+        """Pauses, resumes, cancels or removes one. FAILED_PRECONDITION when its status does not allow that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -184,9 +184,29 @@ class Bursts(Hooks):
 
 def test_disturbed_stretches_are_set_aside_and_made_up_for():
     timing, _ = run(lambda now: MS, Bursts([False, True, False, True, True, True, True]), min_sampling_ms=400)
-    assert len(timing.set_aside) == 100
+    assert len(timing.set_aside) == 2 * 4 * 13, "two stretches of four slices of 25 ms, in samples of 2 ms"
     assert len(timing.kept_ns()) >= 50
     assert 200 * MS <= timing.sampling_ns <= 500 * MS
+
+
+class Slow(Hooks):
+    """The processor is slowed in some slices."""
+
+    def __init__(self, full):
+        self.full = iter(full)
+
+    def slice(self):
+        return next(self.full)
+
+
+def test_slow_slices_are_set_aside_alone_and_their_time_is_given_once_more():
+    full = [True, False, True, True] * 4 + [True] * 99
+    timing, _ = run(lambda now: MS, Slow(full), min_sampling_ms=400)
+    assert len(timing.set_aside) == 4 * 13
+    assert timing.set_aside[0] == 13
+    endless, _ = run(lambda now: MS, Slow(([True] * 3 + [False]) * 99), min_samples=9999)
+    plain, _ = run(lambda now: MS, min_samples=9999)
+    assert 1.2 * plain.sampling_ns < endless.sampling_ns <= 1.34 * plain.sampling_ns + 100 * MS
 
 
 def test_where_nothing_is_quiet_everything_counts():

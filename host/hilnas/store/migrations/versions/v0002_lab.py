@@ -11,6 +11,7 @@ _big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Create the tables."""
+    op.create_index("in_order", "events", ["search_id", "id"])
     op.create_table(
         "submissions",
         sa.Column("search_id", sa.String(32), sa.ForeignKey("searches.id"), primary_key=True),
@@ -46,3 +47,4 @@ def downgrade() -> None:
     """Drop the tables."""
     for table in ("counters", "device_events", "devices", "submissions"):
         op.drop_table(table)
+    op.drop_index("in_order", "events")

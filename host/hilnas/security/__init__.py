@@ -1,0 +1,1 @@
+"""Who may come in: the lab's certificate authority, roles, join tokens, and credentials for gRPC."""
