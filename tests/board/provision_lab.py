@@ -12,10 +12,13 @@ from hilnas.errors import HilnasError
 from hilnas.farm import Farm
 from hilnas.farm.service import AgentServer
 from hilnas.provision import resolve
+from hilnas.security.authority import Authority
 from hilnas.store import ModelFiles
 from tests.board.lab import CACHE, lab, missing, scripts
 
 TOKEN = "of-the-provisioned"
+HOST = "10.77.0.1"
+"""This machine, as boards see it."""
 
 
 def why_not(architecture: str, init: str) -> str:
@@ -87,10 +90,11 @@ class Ssh:
 
 
 class Host:
-    """A farm that listens on loopback, in a thread of its own."""
+    """A farm that listens on loopback, and with an authority over TLS for boards, in a thread of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, authority: Authority | None = None) -> None:
+        self._folder, self._authority = folder, authority
+        self.address = ""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.port = 0
@@ -111,9 +115,11 @@ class Host:
 
     async def _begin(self):
         self.farm = Farm(ModelFiles(self._folder / "models"), 60)
-        self._server = AgentServer(self.farm, TOKEN)
+        self._server = AgentServer(self.farm, TOKEN, self._authority)
         self.farm.start()
         self.port = int((await self._server.start("127.0.0.1:0")).rpartition(":")[2])
+        if self._authority is not None:
+            self.address = await self._server.start_tls(f"{HOST}:0")
 
     async def _end(self):
         await self.farm.close()
@@ -121,7 +127,7 @@ class Host:
 
     def ready(self, device: str, timeout_s: float = 60.0):
         """Waits until the device has dialled in."""
-        return self._do(self.farm.wait_for(1, timeout_s, device))
+        return self._do(self.farm.registry.wait_for(1, timeout_s, device))
 
     def connected(self, device: str) -> bool:
         """Is it there now?"""

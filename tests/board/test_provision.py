@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,8 +37,11 @@ from hilnas.provision import (
 from hilnas.provision import dial as dialling
 from hilnas.provision.platforms import Platform
 from hilnas.recipe import measurement_options
+from hilnas.security.authority import Authority
+from hilnas.security.credentials import ServerCertificate
+from hilnas.security.peers import Role
 from hilnas.spaces.mbconv import MBConv
-from tests.board.provision_lab import TOKEN, BareBoard, Host, Lab, OffFleet, Ssh, powered, why_not
+from tests.board.provision_lab import HOST, TOKEN, BareBoard, Host, Lab, OffFleet, Ssh, powered, why_not
 
 pytestmark = pytest.mark.board
 
@@ -162,34 +164,29 @@ def test_a_link_that_breaks_in_the_middle_and_again(plain, tmp_path, wheels, mon
 
 
 def test_a_certificate_for_a_key_that_never_left(plain, tmp_path, wheels):
-    """Signed by an authority of openssl's."""
+    """It lets the agent in over TLS, under its name."""
     ssh, names = Ssh(tmp_path, plain), []
-    key, root = tmp_path / "ca.key", tmp_path / "ca.pem"
-    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    subprocess.run(
-        [*new, "-keyout", key, "-out", root, "-subj", "/CN=lab", "-days", "9"],
-        check=True,
-        capture_output=True,
-    )
+    authority = Authority.create(tmp_path / "ca", "lab")
+    ServerCertificate(authority).make([HOST])
 
     def sign(request, name):
         names.append(name)
-        done = subprocess.run(
-            ["openssl", "x509", "-req", "-CA", root, "-CAkey", key, "-CAcreateserial", "-days", "30"],
-            input=request, check=True, capture_output=True,
-        )  # fmt: skip
-        return Signed(done.stdout, root.read_bytes())
+        return Signed(authority.sign(request, Role.DEVICE, name), authority.certificate_pem)
 
-    options = DeployOptions(host="10.77.0.1:50817")
-    enrolment = Enrolment(sign, root.read_bytes())
-    report = deploy(ssh(plain), options, enrolment=enrolment, wheels=wheels)
+    enrolment = Enrolment(sign, authority.certificate_pem)
+    with Host(tmp_path, authority) as host:
+        options = DeployOptions(host=host.address)
+        report = deploy(ssh(plain), options, enrolment=enrolment, wheels=wheels)
+        (command,) = (line.strip() for line in report.notes[0].splitlines() if "sudo sh -c" in line)
+        plain.exec(f"setsid {command} >/tmp/agent.log 2>&1 & sleep 0.1")
+        host.ready(plain.name)
     assert report.device == plain.name and names == [plain.name]
     place = f"{layout.IDENTITY}/current"
     assert plain.exec(f"stat -L -c '%a %U' {place}/key.pem {place} {layout.IDENTITY}").split() == [
         *("600", layout.USER), *("700", layout.USER), *("700", layout.USER)
     ]  # fmt: skip
     check = f"cd {place}; openssl verify -CAfile ca.pem cert.pem; openssl x509 -in cert.pem -noout -subject; ls -A"
-    assert plain.exec(check).split("\n")[:2] == ["cert.pem: OK", f"subject=CN = {plain.name}"]
+    assert plain.exec(check).split("\n")[:2] == ["cert.pem: OK", f"subject=OU = device, CN = {plain.name}"]
     pair = f"cd {place}; openssl x509 -in cert.pem -noout -pubkey; openssl pkey -in key.pem -pubout"
     public = plain.exec(pair).split("-----BEGIN PUBLIC KEY-----")
     assert public[1] == public[2]

@@ -46,7 +46,10 @@ def deploy(
         str, typer.Option("--class", help="Class of interchangeable devices; else from board and processor.")
     ] = "",
     host: Annotated[
-        str, typer.Option(help="Where its agent dials; else through a tunnel, to the lab on this machine.")
+        str,
+        typer.Option(
+            help="Where its agent dials, over TLS with a certificate of the lab; else through a tunnel."
+        ),
     ] = "",
     fingerprint: Fingerprint = "",
     jump: Jump = "",
@@ -80,6 +83,8 @@ def deploy(
         "set_clock": set_clock,
     }
     options = parse_options(DeployOptions, asked, "")
+    if _elsewhere(options.host):
+        raise typer.Exit(deploy_command(target, options, json_, enrolment=_enrolment()))
     raise typer.Exit(deploy_command(target, options, json_, token=token(token_file)))
 
 
@@ -238,6 +243,43 @@ def token(file: Path | None) -> str:
         f"the agent needs a token that the host knows: give --token-file, set HILNAS_TOKEN, or start the daemon once, "
         f"which keeps one in {folder}"
     )
+
+
+def add_to(group: typer.Typer) -> None:
+    """Add these commands to a group."""
+    for command, examples in (
+        (deploy, DEPLOY_EXAMPLES),
+        (upgrade, UPGRADE_EXAMPLES),
+        (remove, REMOVE_EXAMPLES),
+        (tunnel, TUNNEL_EXAMPLES),
+    ):
+        group.command(command.__name__, epilog=examples)(command)
+
+
+def _enrolment() -> "Enrolment":
+    """Return the lab on this machine as the one that signs for devices. SecurityError when it has no authority."""
+    from hilnas.daemon.lab import Lab, default_folder
+    from hilnas.provision import Enrolment, Signed
+    from hilnas.security.authority import Authority
+    from hilnas.security.peers import Role
+
+    authority = Authority.open(Lab.open(default_folder()).authority)
+
+    def sign(request: bytes, name: str) -> Signed:
+        return Signed(authority.sign(request, Role.DEVICE, name), authority.certificate_pem)
+
+    return Enrolment(sign, authority.certificate_pem)
+
+
+def _elsewhere(address: str) -> bool:
+    """Is an address another machine's than the board itself?"""
+    import ipaddress
+
+    name = address.rpartition(":")[0].strip("[]")
+    try:
+        return not ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name != "localhost"
 
 
 def _tunnelled() -> str:
