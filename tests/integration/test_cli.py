@@ -240,7 +240,7 @@ def test_arrows_run_one_way():
             "store",
             "predictors",
         },
-        {"strategies", "estimators", "export", "objectives", "farm", "executors", "security"},
+        {"strategies", "estimators", "export", "objectives", "farm", "executors", "security", "provision"},
         {"measuring"},
         {"recipe", "search", "report", "testing"},
         {"daemon"},

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from hilnas.cli import provision
 from hilnas.cli.where import Address, Identity, LabFolder
 from hilnas.cli.words import Json
 from hilnas.options import OptionsError
@@ -16,6 +17,7 @@ app = typer.Typer(
     help="The devices of a daemon.", no_args_is_help=True,
     epilog="Examples:  hilnas device list --label class=raspberrypi4-cortexa72  |  hilnas device reserve pi-3 --for 2h",
 )  # fmt: skip
+provision.add_to(app)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the device.")]
 Why = Annotated[str, typer.Option(help="Reason, for the history.")]
 Labels = Annotated[list[str], typer.Argument(metavar="KEY=VALUE…", help="Labels; KEY= takes one away.")]
