@@ -134,6 +134,19 @@ def retire(
 
 
 @app.command()
+def probe(
+    name: Name,
+    why: Why = "",
+    lab: LabFolder = None,
+    daemon: Address = None,
+    identity: Identity = None,
+    json_: Json = False,
+) -> None:
+    """Have a device read the reference model before it gets jobs again."""
+    _change(name, "probe", why, lab, daemon, identity, json_)
+
+
+@app.command()
 def label(
     name: Name,
     labels: Labels,
@@ -192,6 +205,9 @@ def reserve(
         name=name, seconds=seconds(time_), user=user or ("" if remote else getpass.getuser())
     )
     _print(_call("ReserveDevice", request, lab, daemon, identity), json_)
+
+
+provision.add_to(app)
 
 
 def seconds(text: str) -> float:

@@ -12,6 +12,7 @@ import typer
 from hilnas.cli.words import Json
 
 if TYPE_CHECKING:
+    from hilnas.daemon.fleet import LabFleet
     from hilnas.provision import DeployOptions, Enrolment, Fleet, Ready, Target
 
 INSTALLED = 3
@@ -83,8 +84,11 @@ def deploy(
         "set_clock": set_clock,
     }
     options = parse_options(DeployOptions, asked, "")
+    lab = _lab_fleet()
+    ready = lab.wait_ready if lab is not None else None
     if _elsewhere(options.host):
-        raise typer.Exit(deploy_command(target, options, json_, enrolment=_enrolment()))
+        raise typer.Exit(deploy_command(target, options, json_, enrolment=_enrolment(), ready=ready))
+    # Through a tunnel it is there only once somebody holds that open: `hilnas device tunnel`.
     raise typer.Exit(deploy_command(target, options, json_, token=token(token_file)))
 
 
@@ -101,7 +105,10 @@ def upgrade(
     from hilnas.provision import Alone, resolve
 
     targets = [resolve(board, jump=jump, keys=key or ()) for board in boards]
-    raise typer.Exit(upgrade_command([(target, target.name, "") for target in targets], Alone(), json_))
+    lab = _lab_fleet()
+    classes = lab.classes() if lab is not None else {}
+    named = [(target, target.name, classes.get(target.name, "")) for target in targets]
+    raise typer.Exit(upgrade_command(named, lab or Alone(), json_))
 
 
 def remove(
@@ -269,6 +276,15 @@ def _enrolment() -> "Enrolment":
         return Signed(authority.sign(request, Role.DEVICE, name), authority.certificate_pem)
 
     return Enrolment(sign, authority.certificate_pem)
+
+
+def _lab_fleet() -> "LabFleet | None":
+    """Return the devices of the daemon that runs on this machine; None when none does."""
+    from hilnas.daemon.client import Where
+    from hilnas.daemon.fleet import LabFleet
+    from hilnas.daemon.lab import Lab, default_folder
+
+    return LabFleet(Where()) if Lab.open(default_folder()).socket.exists() else None
 
 
 def _elsewhere(address: str) -> bool:

@@ -19,7 +19,7 @@ from hilnas_protos.v1 import daemon_pb2_grpc
 LONGEST_RESERVATION_S = 14 * 86_400.0
 """A board that somebody has for longer should be drained."""
 _MOST_HISTORY = 1000
-_ACTIONS = {"drain": Hold.DRAINING, "release": Hold.NONE, "retire": Hold.RETIRED}
+_ACTIONS = {"drain": Hold.DRAINING, "release": Hold.NONE, "retire": Hold.RETIRED, "probe": Hold.PROBATION}
 
 
 class DeviceService(daemon_pb2_grpc.DeviceServiceServicer):
@@ -52,7 +52,7 @@ class DeviceService(daemon_pb2_grpc.DeviceServiceServicer):
         return await self._shown(request.name, context)
 
     async def ChangeDevice(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Drain, release or retire a device."""
+        """Drain, release, retire or probe a device."""
         caller = await admin(self._access, context)
         if request.action not in _ACTIONS:
             await context.abort(

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 import time
 
 from hilnas.errors import HilnasError
 from hilnas.farm import Farm, Fidelity, MeasurementOptions
+from hilnas.farm.book import Hold
 from hilnas.farm.on_behalf import OnBehalf
 from hilnas.farm.registry import CANARY_USER, TRIED
 from hilnas.farm.shares import Asker, Priority
@@ -16,6 +18,7 @@ from hilnas.trial import FIGURE_VERDICTS, Verdict
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 2.0
+_AGAIN_S = 10.0
 
 
 class Warden:
@@ -40,17 +43,18 @@ class Warden:
             while True:
                 for name, device in list(self._farm.devices.items()):
                     if device.kept.hold in TRIED and device.session is not None and name not in self._trying:
-                        self._try_if_due(name, device.kept.since_unix)
+                        self._try_if_due(name, device.kept.hold, device.kept.since_unix)
                 await asyncio.sleep(_LOOK_S)
         finally:
             for task in self._trying.values():
                 task.cancel()
 
-    def _try_if_due(self, name: str, since_unix: float) -> None:
-        waited = time.monotonic() - self._last.get(name, -self._every_s)
-        fresh = time.time() - since_unix
-        # What has just been put away is left to settle; what is new or has just come back is not.
-        if waited < self._every_s or (name in self._last and fresh < self._every_s):
+    def _try_if_due(self, name: str, hold: Hold, since_unix: float) -> None:
+        # What is new is asked at once; what has been put away is left to settle.
+        pause_s = _AGAIN_S if hold is Hold.PROBATION else self._every_s
+        waited = time.monotonic() - self._last.get(name, -math.inf)
+        settled = hold is Hold.PROBATION or time.time() - since_unix >= pause_s
+        if waited < pause_s or not settled:
             return
         self._last[name] = time.monotonic()
         self._trying[name] = task = asyncio.create_task(self._try(name))

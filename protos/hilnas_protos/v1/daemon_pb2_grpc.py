@@ -470,7 +470,7 @@ class DeviceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ChangeDevice(self, request, context):
-        """Drains, releases or retires one.
+        """Drains, releases, retires or probes one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
