@@ -6,6 +6,8 @@ import signal
 import psutil
 import pytest
 
+from hilnas.daemon.client import DaemonError
+from hilnas.daemon.fleet import LabFleet
 from tests.integration.labs import Lab
 from tests.integration.searches import recipe
 
@@ -135,6 +137,21 @@ def test_a_drained_device_finishes_and_takes_no_more(lab, tmp_path):
     assert lab.device().state == "DRAINED"
     lab.hilnas("device", "release", "local")
     assert lab.finish(search_id).status == "FINISHED"
+
+
+def test_a_device_that_is_upgraded_is_drained_waited_for_and_probed(lab):
+    fleet = LabFleet(lab.where)
+    fleet.drain("local")
+    assert lab.device().state == "DRAINED"
+    (agent,) = [p for p in psutil.Process(lab.process.pid).children() if "hilnas_agent" in p.cmdline()]
+    agent.kill()  # its keeper starts it again, as a new release would be started
+    fleet.wait_ready("local")
+    fleet.canary("local")
+    assert lab.device().state in ("READY", "LEASED")
+    fleet.release("local")
+    assert fleet.classes() == {"local": lab.device().device_class}
+    with pytest.raises(DaemonError, match="has not dialled in"):
+        LabFleet(lab.where, ready_s=1).wait_ready("nobody")
 
 
 def test_labels_and_reservations(lab):

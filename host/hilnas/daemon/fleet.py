@@ -16,8 +16,10 @@ _THERE = ("PROBATION", "READY", "LEASED", "DRAINING", "DRAINED", "QUARANTINED")
 class LabFleet:
     """Devices of a daemon, for `hilnas.provision`. DaemonError says what did not come about."""
 
-    def __init__(self, where: Where, sleep: Callable[[float], object] = time.sleep) -> None:
-        self._where, self._sleep = where, sleep
+    def __init__(
+        self, where: Where, sleep: Callable[[float], object] = time.sleep, ready_s: float = READY_S
+    ) -> None:
+        self._where, self._sleep, self._ready_s = where, sleep, ready_s
         self._since: dict[str, float] = {}
 
     def classes(self) -> dict[str, str]:
@@ -34,7 +36,7 @@ class LabFleet:
 
     def wait_ready(self, device: str) -> None:
         """Return when its agent has dialled in, anew if it was drained before, and could take jobs."""
-        since, ends = self._since.get(device, 0.0), time.monotonic() + READY_S
+        since, ends = self._since.get(device, 0.0), time.monotonic() + self._ready_s
         while True:
             found = self._find(device)
             if (
@@ -46,7 +48,7 @@ class LabFleet:
             if time.monotonic() >= ends:
                 state = found.state.lower() if found is not None else "unknown"
                 raise DaemonError(
-                    f"{device} has not dialled in within {READY_S:.0f} s (it is {state}): see `journalctl -u "
+                    f"{device} has not dialled in within {self._ready_s:.0f} s (it is {state}): see `journalctl -u "
                     "hilnas-agent` on the board"
                 )
             self._sleep(_POLL_S)
