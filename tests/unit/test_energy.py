@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from hilnas.daemon import run
+from hilnas.daemon import going_on
 from hilnas.energy import BoundaryError
 from hilnas.farm.devices import DeviceFacts, MeterFacts
 from hilnas.farm.energy import energy_protocol, energy_value
@@ -153,13 +153,13 @@ def test_a_search_takes_no_energy_of_another_boundary_and_none_that_is_not_there
 
 
 def test_a_search_goes_on_with_the_boundary_that_it_began_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "task_facts", lambda task: {})
+    monkeypatch.setattr(going_on, "task_facts", lambda task: {})
     recipe = check_recipe({"task": {"name": "digits"}, "objective": [{"quantity": "accuracy"}]})
 
     def go_on(boundary):
         began = Mock(devices=(_device("a", "rapl@soc", "ina@board"),), task={})
         setup = Mock(recipe=recipe, boundaries={"pi": boundary}, device_classes=("pi",))
-        run._same_world(Mock(sessions=[began]), setup, tmp_path)
+        going_on.same_world(Mock(sessions=[began]), setup, tmp_path)
 
     go_on("soc")
     with pytest.raises(SearchError, match=r"at the boundary soc, its meters now see board.*energy\.meter"):

@@ -73,7 +73,7 @@ class HangHavingShutItsPipes(_Base):
 
 class SlowImport(_Base):
     def preload(self):
-        time.sleep(2)
+        time.sleep(4)
 
 
 class DeadImport(_Base):

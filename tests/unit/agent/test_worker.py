@@ -304,7 +304,7 @@ class Following:
 
 @pytest.mark.usefixtures("reachable")
 @pytest.mark.parametrize(
-    ("path", "least_s"), [(MISBEHAVE + "SlowImport", 2.0), (MISBEHAVE + "DeadImport", 0.0), ("", 0.0)]
+    ("path", "least_s"), [(MISBEHAVE + "SlowImport", 4.0), (MISBEHAVE + "DeadImport", 0.0), ("", 0.0)]
 )
 def test_sampling_waits_for_the_next_worker_but_not_for_one_that_fails(path, least_s, tmp_path):
     model = tmp_path / "model"
@@ -326,7 +326,7 @@ def test_the_next_workers_start_is_not_in_the_deadline(tmp_path):
     model = tmp_path / "model"
     model.write_bytes(tiny_models.good())
     following, worker = Following(MISBEHAVE + "SlowImport"), Worker(OFFERS[0].path)
-    ended = worker.run(spec(model), 1.5, lambda: None, following.start)
+    ended = worker.run(spec(model), 3.5, lambda: None, following.start)
     worker.close()
     following.worker.close()
     assert ended.payload is not None
