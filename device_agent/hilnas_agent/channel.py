@@ -19,6 +19,7 @@ OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # A window that grows with the link serves throughput; this process is to stay small.
     ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 19),
     # A proxy for the web has no business between an agent and its host.
     ("grpc.enable_http_proxy", 0),
     # A channel that is opened anew, with a new certificate, must not take the old one's connection.

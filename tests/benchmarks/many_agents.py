@@ -63,34 +63,37 @@ async def _agent(address: str, number: int) -> None:
             device=device_pb2.DeviceInfo(runtimes=[device_pb2.RuntimeInfo(name="toy", version="1")]),
         )  # fmt: skip
         await call.write(agent_pb2.ConnectRequest(hello=hello))
-        beats = asyncio.create_task(_beat(call, rng))
+        lock = asyncio.Lock()  # a call takes one message at a time
+        beats = asyncio.create_task(_beat(call, lock, rng))
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response.HasField("measure_job"):
                     job = response.measure_job
                     print(f"{job.job_id} {time.monotonic():.6f}", flush=False)
                     asyncio.get_running_loop().call_later(
-                        rng.uniform(*JOB_S), lambda job=job: asyncio.ensure_future(_answer(call, job))
+                        rng.uniform(*JOB_S), lambda job=job: asyncio.ensure_future(_answer(call, lock, job))
                     )
         finally:
             beats.cancel()
 
 
-async def _beat(call, rng: random.Random) -> None:
+async def _beat(call, lock: asyncio.Lock, rng: random.Random) -> None:
     await asyncio.sleep(rng.uniform(0, 5))
     while True:
-        await call.write(agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat(resident_kib=35_000)))
+        async with lock:
+            await call.write(agent_pb2.ConnectRequest(heartbeat=agent_pb2.Heartbeat(resident_kib=35_000)))
         await asyncio.sleep(5)
 
 
-async def _answer(call, job) -> None:
+async def _answer(call, lock: asyncio.Lock, job) -> None:
     result = measurement_pb2.MeasureResult(
         job_id=job.job_id, attempt=job.attempt, fence=job.fence, model_sha256=job.model.sha256,
         protocol_hash=job.protocol_hash, verdict=measurement_pb2.VERDICT_TRUSTED, total_ms=500,
         latency=measurement_pb2.Latency(median_ms=1, low_ms=0.9, high_ms=1.1, samples_ns=[1_000_000] * 100),
         memory=measurement_pb2.Memory(load_peak_kib=10, run_peak_kib=20),
     )  # fmt: skip
-    await call.write(agent_pb2.ConnectRequest(measure_result=result))
+    async with lock:
+        await call.write(agent_pb2.ConnectRequest(measure_result=result))
 
 
 def _resident_kib() -> int:

@@ -62,6 +62,7 @@ class Farm:
         self.registry = Registry(book, strict)
         self.registry.on_change = self._schedule
         self.jobs: dict[str, Job] = {}
+        self._waiting: dict[str, Job] = {}
         self.accounts = Accounts(shares or Shares())
         self.counts: Counter[tuple[str, str]] = Counter()
         """What happened, by kind and detail: jobs by verdict, faults by device."""
@@ -252,6 +253,7 @@ class Farm:
         job = self.jobs[ask.job_id] = Job(
             ask.job_id, ask, sizes[0], done, sum(sizes[1:]), asker, asked_at=time.monotonic()
         )
+        self._waiting[job.id] = job
         self.accounts.asked(job)
         orphan = self._orphans.claim(job.id)
         if orphan is not None:
@@ -273,6 +275,7 @@ class Farm:
     def _adopt(self, job: Job, orphan: Orphan) -> None:
         """Go on with a job that a device has, or has done, already."""
         device = self.devices[orphan.device]
+        self._waiting.pop(job.id, None)
         job.device, job.fence, job.attempt = orphan.device, orphan.fence, orphan.attempt
         job.given_at = time.monotonic()
         session = device.session
@@ -298,6 +301,7 @@ class Farm:
 
     def _drop(self, job: Job) -> None:
         """Take a job off the list; its asker may have others."""
+        self._waiting.pop(job.id, None)
         if self.jobs.pop(job.id, None) is None:
             return
         job.stop_timers()
@@ -352,6 +356,7 @@ class Farm:
         job.failed_on.add(failed)
         job.faults.append(reason)
         if job.attempt < MAX_ATTEMPTS:
+            self._waiting[job.id] = job
             self._schedule()
             return
         why, job.given_up = "; ".join(job.faults), value is None
@@ -367,15 +372,29 @@ class Farm:
         self._scheduled = False
         if self._closed:
             return
-        waiting = [job.waiting(self.accounts.expected_s(job)) for job in self.jobs.values() if not job.device]
+        waiting = [job.waiting(self.accounts.expected_s(job)) for job in self._waiting.values()]
         if waiting:
-            known = [
-                (free, device) for device in self.devices.values() if (free := self.registry.free(device))
-            ]
-            ready = [free for free, device in known if not device.job_id]
-            for job_id, name in assign(waiting, ready, [free for free, _ in known], self.accounts.shares):
+            ready, known = self._candidates(waiting)
+            for job_id, name in assign(waiting, ready, known, self.accounts.shares):
                 self._give(self.jobs[job_id], self.devices[name])
         self._changed()
+
+    def _candidates(self, waiting: Sequence[Waiting]) -> tuple[list[Free], list[Free]]:
+        """Return the devices of the classes that are waited for: those with nothing to do, and all that count.
+
+        Busy ones count only for jobs that prefer or avoid one: with a thousand devices that is worth a look.
+        """
+        classes = {job.device_class for job in waiting}
+        choosy = any(job.prefer or job.avoid for job in waiting)
+        ready, known = [], []
+        for device in self.devices.values():
+            if device.facts.device_class not in classes or (device.job_id and not choosy):
+                continue
+            if (free := self.registry.free(device)) is not None:
+                known.append(free)
+                if not device.job_id:
+                    ready.append(free)
+        return ready, known
 
     def _changed(self) -> None:
         here = any(
@@ -392,6 +411,7 @@ class Farm:
         assert device.session is not None
         job.attempt += 1
         job.fence = self._fences.next()
+        del self._waiting[job.id]
         job.device, job.given_at = device.name, time.monotonic()
         self.accounts.given(job)
         device.job_id, device.last_search = job.id, job.asker.search
@@ -447,7 +467,7 @@ class Farm:
             return
         present = [free for device in self.devices.values() if (free := self.registry.free(device))]
         now = time.monotonic()
-        for job in [job for job in self.jobs.values() if not job.device]:
+        for job in list(self._waiting.values()):
             waiting = job.waiting(0.0)
             if any(waiting.may_run_on(device) for device in present):
                 job.stranded_since = None

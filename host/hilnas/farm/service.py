@@ -26,9 +26,9 @@ HEARTBEAT_MS = 5000
 """Time between an agent's heartbeats."""
 MAX_ARTIFACT_BYTES = 64 * 2**20
 """Largest model that is sent."""
-CHUNK_BYTES = 64 * 2**10
+CHUNK_BYTES = 256 * 2**10
 """Bytes of an artifact in one message."""
-PIECE_BYTES = 16 * CHUNK_BYTES
+PIECE_BYTES = 4 * CHUNK_BYTES
 """Bytes of an artifact that are read at a time."""
 MAX_MESSAGE_BYTES = 4 * 2**20
 """Largest message that a device may send."""
