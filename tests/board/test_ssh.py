@@ -137,9 +137,9 @@ def test_root_by_sudo_and_by_logging_in(board, ssh, link):
 @pytest.fixture
 def with_password(board):
     """Pi's sudo wants a password."""
-    board.exec(f"echo 'pi:{PASSWORD}' | chpasswd; mv /etc/sudoers.d/010_pi-nopasswd /root/")
+    board.exec(f"echo 'pi:{PASSWORD}' | chpasswd; mv /etc/sudoers.d/010_pi-nopasswd /var/lib/")
     yield
-    board.exec("mv /root/010_pi-nopasswd /etc/sudoers.d/; usermod -p '*' pi")
+    board.exec("mv /var/lib/010_pi-nopasswd /etc/sudoers.d/; usermod -p '*' pi")
 
 
 def test_sudo_with_a_password(board, ssh, with_password):
@@ -175,7 +175,7 @@ def test_a_user_who_may_not_become_root(board, ssh):
 
 def test_a_password_to_log_in(board, ssh):
     board.exec(
-        f"echo 'pi:{PASSWORD}' | chpasswd; mv /home/pi/.ssh /root/pi-ssh; "
+        f"echo 'pi:{PASSWORD}' | chpasswd; mv /home/pi/.ssh /var/lib/pi-ssh; "
         "echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/a.conf; kill -HUP 1; sleep 1"
     )
     try:
@@ -186,7 +186,7 @@ def test_a_password_to_log_in(board, ssh):
         Connection.open(ssh(board), lambda question: PASSWORD).close()
     finally:
         board.exec(
-            "mv /root/pi-ssh /home/pi/.ssh; usermod -p '*' pi; rm /etc/ssh/sshd_config.d/a.conf; kill -HUP 1; sleep 1"
+            "mv /var/lib/pi-ssh /home/pi/.ssh; usermod -p '*' pi; rm /etc/ssh/sshd_config.d/a.conf; kill -HUP 1; sleep 1"
         )
 
 
