@@ -42,7 +42,9 @@ def test_what_a_runtime_needs_is_not(act, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", [offer.path for offer in OFFERS], ids=[offer.name for offer in OFFERS])
 def test_a_model_runs_on_two_threads(path, tmp_path):
-    assert measure(path, tiny_models.good(), tmp_path, threads=2)[0] in {"TRUSTED", "UNSTABLE"}
+    # Two threads that wait for each other take long where other work has a processor.
+    found = measure(path, tiny_models.good(), tmp_path, deadline_s=120.0, threads=2)
+    assert found[0] in {"TRUSTED", "UNSTABLE"}
 
 
 @pytest.mark.usefixtures("reachable")
