@@ -211,6 +211,14 @@ def test_a_link_that_is_cut_is_told_within_seconds(board, ssh, monkeypatch):
             board.sh("restore")
 
 
+def test_a_killed_program_is_not_a_broken_link(board, ssh):
+    with Connection.open(ssh(board)) as link:
+        with pytest.raises(ProvisionError, match="was killed there") as raised:
+            link.run(["sh", "-c", "kill -9 $$"])
+        assert not isinstance(raised.value, LostLinkError)
+        assert link.run(["true"]).ok
+
+
 def test_through_a_jump_host(board, tmp_path):
     with powered(BareBoard("behind", 1)) as (behind,):
         # Nobody reaches it from here.

@@ -11,7 +11,7 @@ import paramiko
 from hilnas.provision import dial as ways
 from hilnas.provision.dial import Ask, nobody
 from hilnas.provision.errors import LostLinkError, ProvisionError
-from hilnas.provision.running import Result, run
+from hilnas.provision.running import Result, broke_off, run
 from hilnas.provision.target import Target
 
 TIMEOUT_S = 30.0
@@ -113,7 +113,7 @@ class Connection:
             self._files().put(str(source), f"{to}.part", callback=progress, confirm=True)
             self._files().posix_rename(f"{to}.part", to)
         except (OSError, EOFError, paramiko.SSHException) as error:
-            if not self._transport.is_active():
+            if broke_off(self._transport):
                 raise LostLinkError(
                     f"the connection to {self.target} broke off while {name} was sent. The same command goes on there"
                 ) from error
@@ -127,7 +127,7 @@ class Connection:
                 self._sftp = paramiko.SFTPClient.from_transport(self._transport)
                 self._sftp.get_channel().settimeout(120.0)
             except (OSError, EOFError, paramiko.SSHException) as error:
-                if not self._transport.is_active():
+                if broke_off(self._transport):
                     raise LostLinkError(
                         f"the connection to {self.target} broke off: run the same command again"
                     ) from error

@@ -15,6 +15,7 @@ _MOST_OUTPUT = 16 << 20
 _NAP_S = 0.005
 _AFTER_EXIT_S = 2.0
 """What a program left running may hold the pipes open; nobody waits longer for it."""
+_AFTER_LOSS_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -48,18 +49,28 @@ def run(transport: Any, name: str, words: Sequence[str], content: bytes, timeout
             if exchange.move():
                 continue
             if not transport.is_active():
-                raise _lost(name, transport, None)
+                raise _lost(name, None)
             if time.monotonic() > ends_at:
                 raise ProvisionError(
                     f"{name}: {shlex.join(words)[:80]} takes longer than {timeout_s:g} s: is the board overloaded, "
                     "or its card failing? (dmesg there)"
                 )
             time.sleep(_NAP_S)
-        if not channel.exit_status_ready():
-            raise LostLinkError(f"{name} ended {words[0]} without a word of how it went: run it again")
-        return exchange.result(channel.recv_exit_status())
+        exit_code = channel.recv_exit_status()
+        if exit_code >= 0:
+            return exchange.result(exit_code)
+        # What a link that broke leaves, and a program that was killed: SSH tells its signal, paramiko does not.
+        if broke_off(transport):
+            raise _lost(name, None)
+        raise ProvisionError(
+            f"{name}: {shlex.join(words)[:80]} was killed there: has the board memory left? (dmesg there)"
+        )
     except (paramiko.SSHException, OSError, EOFError) as error:
-        raise _lost(name, transport, error) from error
+        if broke_off(transport):
+            raise _lost(name, error) from error
+        raise ProvisionError(
+            f"{name} refuses to run a command ({error}): may the user log in to a shell there?"
+        ) from error
     finally:
         if channel is not None:
             channel.close()
@@ -126,11 +137,16 @@ def _send(channel: Any, block: memoryview) -> int:
         raise
 
 
-def _lost(name: str, transport: Any, error: BaseException | None) -> ProvisionError:
-    if error is not None and transport.is_active():
-        return ProvisionError(
-            f"{name} refuses to run a command ({error}): may the user log in to a shell there?"
-        )
+def broke_off(transport: Any) -> bool:
+    """True when a transport whose channel has failed is itself lost.
+
+    Paramiko ends the channels of a lost transport first and says that it is lost only then, so this waits a little.
+    """
+    transport.join(_AFTER_LOSS_S)
+    return not transport.is_active()
+
+
+def _lost(name: str, error: BaseException | None) -> LostLinkError:
     return LostLinkError(
         f"the connection to {name} broke off"
         + (f" ({error})" if error and str(error) else "")
