@@ -338,7 +338,7 @@ def test_measuring_on_this_machine_is_told(on_farm):
 
     async def scenario(farm, address, digest):
         told = []
-        farm.on_measuring_here = told.append
+        farm.here.on_change = told.append
         for name, boot in (("here", boot_id), ("elsewhere", "other")):
             agent = await ScriptedAgent(address, name, boot_id=boot, device_class=name).connect()
             asking = asyncio.ensure_future(farm.measure(ask(digest, name)))

@@ -109,7 +109,7 @@ def test_metrics_tell_devices_jobs_and_searches(tmp_path):
             farm.counts["jobs", "trusted"] = 3
             farm.counts["faults", "pi"] = 2
             metrics = Metrics(farm, Searches(lab, submissions, farm))
-            farm.on_given(0.02)
+            farm.leases.on_given(0.02)
             return generate_latest(metrics.registry).decode()
 
     text = asyncio.run(main())

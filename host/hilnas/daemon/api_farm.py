@@ -85,12 +85,12 @@ class FarmService(daemon_pb2_grpc.FarmServiceServicer):
     def _news(self) -> Any:
         facts = [json.dumps(facts.to_json(), sort_keys=True) for facts in self._farm.connected()]
         return api.WatchFarmResponse(
-            devices=sorted(facts), activity=self._farm.activity(), measuring_here=self._farm.measuring_here
+            devices=sorted(facts), activity=self._farm.activity(), measuring_here=self._farm.here.measuring
         )
 
     def _urgent(self, last: Any) -> bool:
         """Has a device of this very machine begun to measure? Then all must be quiet at once."""
-        return bool(last is not None and self._farm.measuring_here != last.measuring_here)
+        return bool(last is not None and self._farm.here.measuring != last.measuring_here)
 
     def _changed(self) -> None:
         for watcher in self._watchers:

@@ -31,7 +31,7 @@ class Metrics(Collector):
             registry=self.registry,
             buckets=_WAITS_S,
         )
-        farm.on_given = waited.observe
+        farm.leases.on_given = waited.observe
 
     def serve(self, address: str) -> None:
         """Listen. OSError when the address is taken."""

@@ -193,7 +193,7 @@ async def own_machinery(run: Run) -> AsyncIterator[tuple[Devices, Executor]]:
 
     def prepare(farm: Farm) -> None:
         if recipe.farm.quiet:
-            farm.on_measuring_here = lambda measuring: executor.pause() if measuring else executor.resume()
+            farm.here.on_change = lambda measuring: executor.pause() if measuring else executor.resume()
 
     def waiting(address: str) -> None:
         run.phase = f"waiting for {recipe.farm.devices} device(s) at {address}"

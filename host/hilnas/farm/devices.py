@@ -143,6 +143,16 @@ class Device:
         """Return the device's name."""
         return self.facts.name
 
+    def cancel(self, job_id: str) -> None:
+        """Tell it, if it is there, that a job is not wanted any more."""
+        if self.session is not None:
+            self.session.send(agent_pb2.ConnectResponse(cancel_job=agent_pb2.CancelJob(job_id=job_id)))
+
+    def let_go(self, job_id: str) -> None:
+        """Take a job off it, if that is the one it has."""
+        if self.job_id == job_id:
+            self.job_id, self.measuring = "", False
+
     @property
     def state(self) -> DeviceState:
         """Return where the device stands."""

@@ -10,13 +10,16 @@ from pathlib import Path
 from hilnas.farm.accounts import Accounts
 from hilnas.farm.answers import without_answer
 from hilnas.farm.book import Book, MemoryBook
-from hilnas.farm.devices import OFFLINE_AFTER_S, Device, DeviceFacts, DeviceState, Session
+from hilnas.farm.devices import OFFLINE_AFTER_S, Device, DeviceFacts, Session
+from hilnas.farm.here import Here
 from hilnas.farm.jobs import MAX_ATTEMPTS, Answer, Ask, Fences, Job
+from hilnas.farm.leases import Leases
 from hilnas.farm.orphans import Orphan, Orphans
 from hilnas.farm.registry import Registry
 from hilnas.farm.scheduler import Free, Waiting, assign
 from hilnas.farm.shares import NOBODY, Asker, Shares
-from hilnas.farm.wire import answer, measure_job
+from hilnas.farm.stranded import stranded
+from hilnas.farm.wire import answer
 from hilnas.store import ModelFiles
 from hilnas.trial import (
     DEVICE_FAULTS,
@@ -33,10 +36,6 @@ LATE_RESULT_S = 2.0
 """A device that came back without its job may still deliver the job's result within this time."""
 UNCLAIMED = 1000
 """Answers kept that nobody waited for any more: whoever asks again need not measure again."""
-PROTOCOL_WITH_RULES = 2
-"""Agents of this protocol version and newer check a session's rules."""
-DEADLINE_SLACK_S = 60.0
-"""Time for fetching a model, beyond the deadline of its execution."""
 
 
 class Farm:
@@ -67,14 +66,10 @@ class Farm:
         self.counts: Counter[tuple[str, str]] = Counter()
         """What happened, by kind and detail: jobs by verdict, faults by device."""
         self._listeners: list[Callable[[], None]] = []
-        self.on_given: Callable[[float], None] = lambda waited_s: None
-        """Told how long a job that a device took had waited for one."""
-        self.on_measuring_here: Callable[[bool], None] = lambda measuring: None
-        """Told when a device on this very machine begins to measure, and when none does any more."""
-        self.measuring_here = False
-        self._boot_id = _boot_id()
-        self._fences = Fences(book)
-        self._orphans = Orphans(self._fences.first)
+        self.here = Here()
+        fences = Fences(book)
+        self.leases = Leases(self.devices, self.accounts, fences, self._device_fault)
+        self._orphans = Orphans(fences.first)
         self._unclaimed: OrderedDict[str, Job] = OrderedDict()
         self._watch: asyncio.Task[None] | None = None
         self._scheduled = False
@@ -162,8 +157,8 @@ class Farm:
         for job in [job for job in self.jobs.values() if job.asker.search == search and search]:
             device = self.devices.get(job.device)
             if device is not None:
-                _cancel(device, job.id)
-            self._let_go(job)
+                device.cancel(job.id)
+            self.leases.end(job)
             self._drop(job)
 
     def find(self, digest: str) -> Path:
@@ -185,7 +180,7 @@ class Farm:
         job = self.jobs.get(device.job_id)
         if job is not None and job.id not in {each.job_id for each in running}:
             why = f"{facts.name} came back without the job"
-            self._later(LATE_RESULT_S, job, lambda: self._went_down(job, why))
+            self.leases.later(LATE_RESULT_S, job, lambda: self._went_down(job, why))
         self._schedule()
 
     def quarantine(self, name: str, reason: str) -> None:
@@ -211,7 +206,7 @@ class Farm:
         job = self.jobs.get(device.job_id)
         if job is not None:
             why = f"the link to {name} was lost"
-            self._later(
+            self.leases.later(
                 RETURN_WITHIN_S, job, lambda: None if device.session else self._device_fault(job, why)
             )
         self._changed()
@@ -220,7 +215,7 @@ class Farm:
         """Take a result. One of an earlier lease, or of a job that has ended, is dropped."""
         device = self.devices[name]
         if self._orphans.answer(name, result):
-            self._free(device, result.job_id)
+            device.let_go(result.job_id)
             self._schedule()
             return
         job = self.jobs.get(result.job_id)
@@ -266,7 +261,7 @@ class Farm:
         job = self.jobs.get(running.job_id)
         free = not device.job_id and (job is None or not job.device)
         if not free or self._orphans.take(device.name, running) is None:
-            _cancel(device, running.job_id)
+            device.cancel(running.job_id)
             return
         device.job_id = running.job_id
         if job is not None and (orphan := self._orphans.claim(job.id)) is not None:
@@ -274,21 +269,16 @@ class Farm:
 
     def _adopt(self, job: Job, orphan: Orphan) -> None:
         """Go on with a job that a device has, or has done, already."""
-        device = self.devices[orphan.device]
         self._waiting.pop(job.id, None)
-        job.device, job.fence, job.attempt = orphan.device, orphan.fence, orphan.attempt
-        job.given_at = time.monotonic()
-        session = device.session
-        job.rules_known = session is None or session.protocol >= PROTOCOL_WITH_RULES
+        self.leases.adopt(job, orphan)
         self.counts["jobs", "adopted"] += 1
         if orphan.result is not None:
-            result = orphan.result
-            asyncio.get_running_loop().call_soon(self.accept, device.name, result)
+            asyncio.get_running_loop().call_soon(self.accept, orphan.device, orphan.result)
         else:
-            self._watch_lease(job)
+            self.leases.watch(job)
 
     def _finish(self, job: Job, value: Answer) -> None:
-        self._let_go(job)
+        self.leases.end(job)
         self._drop(job)
         self.counts["jobs", value.verdict.lower()] += 1
         if not job.done.done():
@@ -307,24 +297,9 @@ class Farm:
         job.stop_timers()
         self.accounts.dropped(job)
 
-    def _let_go(self, job: Job) -> None:
-        """End a job's lease, if it has one."""
-        job.stop_timers()
-        device = self.devices.get(job.device)
-        if device is not None:
-            self._free(device, job.id)
-        self.accounts.ended(job)
-        job.device, job.fence, job.measuring = "", 0, False
-        job.asked_at = time.monotonic()
-
-    @staticmethod
-    def _free(device: Device, job_id: str) -> None:
-        if device.job_id == job_id:
-            device.job_id, device.measuring = "", False
-
     def _went_down(self, job: Job, why: str) -> None:
         """Count a device that went down with a job. A candidate that fells two is to blame, and they are not."""
-        _cancel(self.devices[job.device], job.id)  # should it turn up there after all
+        self.devices[job.device].cancel(job.id)  # should it turn up there after all
         if job.measuring:
             job.felled[job.device] = why
         name = job.device
@@ -352,7 +327,7 @@ class Farm:
     def _again(self, job: Job, reason: str, value: Answer | None = None) -> None:
         """Free the job's device and try elsewhere, or give up."""
         failed = job.device
-        self._let_go(job)
+        self.leases.end(job)
         job.failed_on.add(failed)
         job.faults.append(reason)
         if job.attempt < MAX_ATTEMPTS:
@@ -376,7 +351,9 @@ class Farm:
         if waiting:
             ready, known = self._candidates(waiting)
             for job_id, name in assign(waiting, ready, known, self.accounts.shares):
-                self._give(self.jobs[job_id], self.devices[name])
+                device = self.devices[name]
+                # Here work is held still from now on, not from the worker's start: a device cools and settles before it.
+                self.leases.give(self._waiting.pop(job_id), device, measuring=self.here.has(device))
         self._changed()
 
     def _candidates(self, waiting: Sequence[Waiting]) -> tuple[list[Free], list[Free]]:
@@ -397,50 +374,9 @@ class Farm:
         return ready, known
 
     def _changed(self) -> None:
-        here = any(
-            device.measuring and device.session is not None and device.session.boot_id == self._boot_id
-            for device in self.devices.values()
-        )
-        if here != self.measuring_here:
-            self.measuring_here = here
-            self.on_measuring_here(here)
+        self.here.look(self.devices.values())
         for listener in self._listeners:
             listener()
-
-    def _give(self, job: Job, device: Device) -> None:
-        assert device.session is not None
-        job.attempt += 1
-        job.fence = self._fences.next()
-        del self._waiting[job.id]
-        job.device, job.given_at = device.name, time.monotonic()
-        self.accounts.given(job)
-        device.job_id, device.last_search = job.id, job.asker.search
-        # Here work is held still from now on, not from the worker's start: a device cools and settles before it.
-        device.measuring = device.session.boot_id == self._boot_id
-        job.rules_known = device.session.protocol >= PROTOCOL_WITH_RULES
-        message = measure_job(job.ask, job.id, job.attempt, job.fence, job.size, job.examples_size)
-        device.session.send(agent_pb2.ConnectResponse(measure_job=message))
-        self.on_given(job.given_at - job.asked_at)
-        self._watch_lease(job)
-
-    def _watch_lease(self, job: Job) -> None:
-        options = job.ask.options
-        limit = job.ask.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
-        self._later(limit, job, lambda: self._overdue(job, limit))
-
-    def _overdue(self, job: Job, limit_s: float) -> None:
-        _cancel(self.devices[job.device], job.id)
-        self._device_fault(job, f"{job.device} gave no answer within {limit_s:.0f} s")
-
-    def _later(self, delay_s: float, job: Job, act: Callable[[], None]) -> None:
-        """Act after a while, unless the job's lease has ended by then."""
-        fence = job.fence
-
-        def due() -> None:
-            if self.jobs.get(job.id) is job and job.fence == fence:
-                act()
-
-        job.timers.append(asyncio.get_running_loop().call_later(delay_s, due))
 
     async def _keep_watch(self) -> None:
         while True:
@@ -458,47 +394,15 @@ class Farm:
         for job_id, orphan in self._orphans.forget():
             device = self.devices[orphan.device]
             if device.job_id == job_id:
-                self._free(device, job_id)
-                _cancel(device, job_id)
+                device.let_go(job_id)
+                device.cancel(job_id)
 
     def _give_up_stranded(self) -> None:
         """End jobs that no device has been there for, for too long."""
         if self.wait_s is None:
             return
         present = [free for device in self.devices.values() if (free := self.registry.free(device))]
-        now = time.monotonic()
-        for job in list(self._waiting.values()):
-            waiting = job.waiting(0.0)
-            if any(waiting.may_run_on(device) for device in present):
-                job.stranded_since = None
-            elif job.stranded_since is None:
-                job.stranded_since = now
-            elif now - job.stranded_since > self.wait_s:
-                job.attempt = MAX_ATTEMPTS
-                away = [
-                    f"{device.name} is put away: {device.doubt}"
-                    for device in self.devices.values()
-                    if device.state is DeviceState.QUARANTINED
-                    and waiting.may_run_on(Free(device.name, device.facts.device_class))
-                ]
-                reason = f"no {_wanted(waiting)} for {self.wait_s:.0f} s"
-                self._again(job, "; ".join([reason, *away]))
-
-
-def _cancel(device: Device, job_id: str) -> None:
-    """Tell a device, if it is there, that a job is not wanted any more."""
-    if device.session is not None:
-        cancel = agent_pb2.CancelJob(job_id=job_id)
-        device.session.send(agent_pb2.ConnectResponse(cancel_job=cancel))
-
-
-def _wanted(job: Waiting) -> str:
-    return f"device {job.device}" if job.device else f"device of class {job.device_class}"
-
-
-def _boot_id() -> str:
-    """Return this machine's boot id: an agent with the same one shares its processors with the host."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+        waiting = list(self._waiting.values())
+        for job, reason in stranded(waiting, present, self.devices.values(), time.monotonic(), self.wait_s):
+            job.attempt = MAX_ATTEMPTS
+            self._again(job, reason)
