@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -44,8 +45,10 @@ def main(argv: list[str]) -> int:
     try:
         return asyncio.run(_run(Lab.open(folder), search_id))
     except HilnasError as error:
+        traceback.print_exc()  # to process.log, with what caused it
         _tell({"failed": str(error)})
     except OSError as error:
+        traceback.print_exc()
         _tell({"failed": f"{error.filename or 'this machine'}: {error.strerror or error}"})
     return FAILED
 

@@ -229,7 +229,10 @@ class Searches:
 
     def _set(self, search: Running, status: SearchStatus, message: str = "") -> None:
         search.submission = self._submissions.change(search.submission, status, message)
-        _log.info("search %s is %s", search.id, status, extra={"search": search.id, "status": str(status)})
+        level = logging.WARNING if status is SearchStatus.FAILED else logging.INFO
+        told = f": {message}" if message else ""
+        extra = {"search": search.id, "status": str(status)}
+        _log.log(level, "search %s is %s%s", search.id, status, told, extra=extra)
         self._tell(search)
 
     def _tell(self, search: Running) -> None:
