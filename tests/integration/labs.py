@@ -27,6 +27,7 @@ class Lab:
         (self.folder / "daemon.toml").write_text(settings)
         self.where = Where(lab=self.folder)
         self.process = None
+        self.environment = {}
         self.log = self.folder / "daemon.log"
 
     def __enter__(self):
@@ -39,7 +40,7 @@ class Lab:
 
     def start(self, *more, wait=True):
         """Start the daemon, and wait until it answers."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **self.environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "hilnas", "daemon", "--lab", str(self.folder), "--log-json", *more],
@@ -116,10 +117,10 @@ class Lab:
         return self.folder / "searches" / search_id
 
     def hilnas(self, *words, code=0):
-        """Run `hilnas … --lab FOLDER`; its standard output."""
+        """Run `hilnas … --lab FOLDER`; its standard output, and of a failure its errors too."""
         done = subprocess.run(
             [sys.executable, "-m", "hilnas", *words, "--lab", str(self.folder)],
             cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        return done.stdout if code == 0 else done.stderr
+        return done.stdout if code == 0 else done.stdout + done.stderr
