@@ -27,15 +27,14 @@ def check_store(store: str | URL, whole: bool = False) -> None:
         return
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True)) as connection:
-            said = [
-                str(row[0])
-                for row in connection.execute("PRAGMA integrity_check" if whole else "PRAGMA quick_check")
-            ]
+            rows = connection.execute("PRAGMA integrity_check" if whole else "PRAGMA quick_check")
+            said = [line for row in rows for line in str(row[0]).splitlines()]
     except sqlite3.DatabaseError as error:
         said = [str(error)]
     if said != ["ok"]:
+        more = f"; {len(said) - 3} more" if len(said) > 3 else ""
         raise StoreError(
-            f"the record {path} is damaged ({'; '.join(said[:3])}): put it back from a backup (`hilnas daemon backup` "
+            f"the record {path} is damaged ({'; '.join(said[:3])}{more}): put it back from a backup (`hilnas daemon backup` "
             f"made it; remove {path.name}-wal and -shm beside it), or move it away to begin anew. Nothing was changed"
         )
 
