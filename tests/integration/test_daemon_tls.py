@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 
@@ -17,6 +19,8 @@ listen = "127.0.0.1:0"
 listen_join = "127.0.0.1:{join}"
 listen_local = "127.0.0.1:0"
 metrics = ""
+user_plugins = ["tests.integration.plugins"]
+user_data = ["{data}"]
 """
 
 
@@ -31,7 +35,7 @@ def free_port():
 @pytest.fixture(scope="module")
 def lab():
     port = free_port()
-    lab = Lab(SETTINGS.format(join=port))
+    lab = Lab(SETTINGS.format(join=port, data=tempfile.gettempdir()))
     lab.join_port = port
     told = json.loads(lab.hilnas("daemon", "init", "--name", "127.0.0.1", "--name", "localhost", "--json"))
     lab.fingerprint = told["ca_fingerprint"]
@@ -95,6 +99,15 @@ def test_a_person_submits_from_elsewhere_and_a_device_that_joined_measures(lab, 
     assert call(lab, "bob", "searches", "ListSearches", api.ListSearchesRequest()).searches[0].id == search.id
 
 
+def test_what_a_users_recipe_may_not_reach(lab, tmp_path):
+    data = recipe(tmp_path / "calls", trials=1)
+    foreign = {**data, "task": {"name": "npz", "path": "/etc/shadow"}}
+    planted = {**data, "estimator": {"name": "os:system"}}
+    for each, words in ((foreign, "user_data"), (planted, "user_plugins")):
+        with pytest.raises(DaemonError, match=words):
+            call(lab, "ann", "searches", "Submit", api.SubmitRequest(recipe=json.dumps(each)))
+
+
 def test_what_needs_an_admin(lab, device):
     for service, method, request in (
         ("devices", "ChangeDevice", api.ChangeDeviceRequest(name="shelf-1", action="drain")),
@@ -115,6 +128,7 @@ def test_what_needs_an_admin(lab, device):
 def test_people_reserve_for_themselves(lab, device):
     shown = call(lab, "ann", "devices", "ReserveDevice", api.ReserveDeviceRequest(name="shelf-1", seconds=60))
     assert shown.user == "ann"
+    assert 0 <= time.time() - shown.held_since_unix < 30
     for_other = api.ReserveDeviceRequest(name="shelf-1", seconds=60, user="ann")
     with pytest.raises(DaemonError, match="only ann or an admin"):
         call(lab, "bob", "devices", "ReserveDevice", for_other)
@@ -142,6 +156,22 @@ def test_who_is_revoked_is_told_so(lab):
     lab.hilnas("daemon", "revoke", "eve")
     with pytest.raises(DaemonError, match="was revoked"):
         call(lab, "eve", "daemon", "GetStatus", api.GetStatusRequest())
+
+
+def test_who_is_revoked_sees_no_more_of_what_they_watch(lab, tmp_path):
+    data = recipe(tmp_path / "calls", trials=1)
+    data["objective"][1] |= {"device_class": "nobody's"}
+    search = lab.submit(data)
+    lab.hilnas("daemon", "user", "pat", "-o", str(lab.folder / "pat"))
+    try:
+        with pytest.raises(DaemonError, match="was revoked"), daemon_at(where(lab, "pat")) as stubs:
+            stream = stubs.searches.WatchSearch(api.WatchSearchRequest(search=search), timeout=60)
+            assert next(stream).search.id == search
+            lab.hilnas("daemon", "revoke", "pat")
+            for _ in stream:
+                pass
+    finally:
+        lab.change(search, "cancel")
 
 
 def test_addresses_elsewhere_need_certificates():

@@ -219,7 +219,11 @@ def test_what_is_asked_of_a_search_must_fit_its_status(tmp_path):
             for wrong in (("urgent", 1.0), ("normal", -1.0)):
                 with pytest.raises((SearchRequestError, ValueError)):
                     searches.submit(RECIPE, "ann", *wrong)
+            one.device_s = 12.5
+            await searches.close()
+            assert Searches(lab, submissions, Farm(lab.models, None)).find("one").device_s == 12.5
             await searches.change(one, "remove")
+            assert submissions.device_s() == {}
             assert submissions.all() == []
             assert searches.all() == []
 

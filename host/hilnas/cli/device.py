@@ -268,10 +268,12 @@ def _print(device: Any, as_json: bool) -> None:
 
 
 def _holder(device: Any) -> str:
+    since = f"since {_ago(device.held_since_unix)}"
     if device.search:
-        return f"{device.user or 'somebody'} ({device.search[:8]})"
+        return f"{device.user or 'somebody'} ({device.search[:8]}) {since}"
     if device.reserved_until_unix:
-        return f"{device.user} until {time.strftime('%a %H:%M', time.localtime(device.reserved_until_unix))}"
+        until = time.strftime("%a %H:%M", time.localtime(device.reserved_until_unix))
+        return f"{device.user} {since} until {until}"
     return ""
 
 

@@ -120,6 +120,9 @@ class DeviceService(daemon_pb2_grpc.DeviceServiceServicer):
         job = self._farm.jobs.get(device.job_id) if device is not None else None
         state = device.state if device is not None else _absent(kept)
         holder = kept.reserved_at(now)
+        held = kept.reserved_since_unix if holder else 0.0
+        if job is not None:
+            held = now - (time.monotonic() - job.given_at)
         seen = kept.seen_unix
         if device is not None and device.session is not None:
             seen = now - (time.monotonic() - device.session.last_seen)
@@ -132,6 +135,7 @@ class DeviceService(daemon_pb2_grpc.DeviceServiceServicer):
             labels={**_told(facts), **kept.labels},
             search=job.asker.search if job is not None else "",
             user=job.asker.user if job is not None else holder,
+            held_since_unix=held,
             reserved_until_unix=kept.reserved_until_unix if holder else 0.0,
             seen_unix=seen,
             facts=json.dumps(facts) if facts else "",

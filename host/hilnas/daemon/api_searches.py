@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 
 from hilnas.daemon.access import Access, own, refuse
+from hilnas.daemon.bounds import check_paths, check_plugins
 from hilnas.daemon.lab import Lab
 from hilnas.daemon.searches import Running, Searches, UnknownSearchError
 from hilnas.errors import HilnasError
+from hilnas.recipe import check_recipe
 from hilnas.store import Record
 from hilnas.store.lab import ENDED
 from hilnas_protos.v1 import daemon_pb2 as api
@@ -38,6 +40,10 @@ class SearchService(daemon_pb2_grpc.SearchServiceServicer):
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, 'priority "high" needs an admin')
         try:
             recipe = dict(json.loads(request.recipe))
+            if not caller.is_admin:
+                options = self._lab.options
+                check_plugins(recipe, options.user_plugins)
+                check_paths(check_recipe(recipe), [*options.user_data, self._lab.searches])
             user = caller.name or request.user or "local"
             return view(self._searches.submit(recipe, user, priority, request.weight or 1.0))
         except HilnasError as error:
@@ -89,6 +95,7 @@ class SearchService(daemon_pb2_grpc.SearchServiceServicer):
                 if (now := view(search)) != shown:
                     shown = now
                     yield api.WatchSearchResponse(search=shown)
+                await self._access.caller(context)  # who has been revoked sees no more
                 if batch:
                     continue
                 if ended:

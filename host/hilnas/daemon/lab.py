@@ -37,6 +37,10 @@ class LabOptions(Options):
     """Processors that its workers are pinned to; the last one when empty."""
     user_weights: Mapping[str, float] = Field(default={})
     """Share of device time of a user against others; 1 for those not named."""
+    user_plugins: list[str] = Field(default=[])
+    """Code that recipes of users may name by dotted path: "package.module:Class", or a package. An admin's may all."""
+    user_data: list[Path] = Field(default=[])
+    """Folders whose files recipes of users may read. An admin's may read all that the daemon may."""
     canary_minutes: float = Field(5, gt=0)
     """A device in quarantine reads the reference model so often."""
     keep_days: float = Field(30, ge=0)
@@ -109,9 +113,14 @@ class Lab:
         """Examples that devices run."""
         return ModelFiles(self.folder / "models", ".npy")
 
+    @property
+    def searches(self) -> Path:
+        """Results of all searches."""
+        return self.folder / "searches"
+
     def search_folder(self, search_id: str) -> Path:
         """Return where a search keeps its results."""
-        return self.folder / "searches" / search_id
+        return self.searches / search_id
 
     @property
     def authority(self) -> Path:

@@ -17,6 +17,7 @@ from hilnas.errors import HilnasError
 from hilnas.farm import Farm
 from hilnas.farm.shares import Asker, Priority
 from hilnas.recipe import check_recipe
+from hilnas.store import StoreError
 from hilnas.store.lab import ENDED, SearchStatus, Submission, Submissions
 from hilnas.versions import versions
 
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 MOST_RESTARTS = 3
 """A search whose process dies so often without a word has FAILED."""
 _STOP_S = 30.0
+_KEEP_EVERY_S = 10.0
 _LINE = 1 << 20
 
 
@@ -68,7 +70,11 @@ class Searches:
 
     def __init__(self, lab: Lab, submissions: Submissions, farm: Farm) -> None:
         self._lab, self._submissions, self._farm = lab, submissions, farm
-        self._known: dict[str, Running] = {s.search.id: Running(s) for s in reversed(submissions.all())}
+        self._kept_s = submissions.device_s()
+        self._known: dict[str, Running] = {
+            s.search.id: Running(s, device_s=self._kept_s.get(s.search.id, 0.0))
+            for s in reversed(submissions.all())
+        }
         self._listeners: set[Callable[[str], None]] = set()
         self._draining = False
 
@@ -83,6 +89,23 @@ class Searches:
         """Stop all processes; they are RUNNING in the record, and go on with the next start."""
         self._draining = True
         await asyncio.gather(*(self._stop(search) for search in self._known.values()))
+        self._keep_device_s()
+
+    async def keep_accounts(self) -> None:
+        """Keep from time to time how much device time searches have had; for ever."""
+        while True:
+            await asyncio.sleep(_KEEP_EVERY_S)
+            self._keep_device_s()
+
+    def _keep_device_s(self) -> None:
+        had = {search.id: search.device_s for search in self._known.values()}
+        changed = {one: seconds for one, seconds in had.items() if seconds != self._kept_s.get(one, 0.0)}
+        try:
+            self._submissions.keep_device_s(changed)
+        except StoreError as error:
+            _log.error("the device time of searches was not kept: %s", error)
+        else:
+            self._kept_s = had
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with the id of a search whenever there is news of it; return how to end that."""

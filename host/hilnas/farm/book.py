@@ -43,6 +43,7 @@ class KeptDevice:
     canary_ms: float = 0.0
     """The first TRUSTED reading of the reference model, in ms; 0 before there is one."""
     reserved_for: str = ""
+    reserved_since_unix: float = 0.0
     reserved_until_unix: float = 0.0
     seen_unix: float = 0.0
     """Last time that a stream of it began or ended; 0 for never."""

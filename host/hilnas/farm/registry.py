@@ -145,7 +145,9 @@ class Registry:
         if not user:
             raise DeviceError("a device is reserved for somebody: give a user")
         self._book.note(name, "reserved", f"for {user}, {seconds / 3600:.3g} h")
-        self._keep(replace(kept, reserved_for=user, reserved_until_unix=now + seconds))
+        since = kept.reserved_since_unix if holder else now
+        until = now + seconds
+        self._keep(replace(kept, reserved_for=user, reserved_since_unix=since, reserved_until_unix=until))
 
     def faulted(self, device: Device, text: str) -> None:
         """Count a fault of a device or its link; the third in a row quarantines it."""

@@ -7,6 +7,7 @@ are met, what is best by reward is refined.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ _LEAST_STEP = 1e-3
 class NetAdaptOptions(Options):
     """Settings of `netadapt`."""
 
-    seed_architecture: str | dict[str, Choice] | None = None
+    seed_architecture: Path | dict[str, Choice] | None = None
     """Where to start: a JSON file, or decisions by name. The largest choices stand for what is left out."""
     step: float = Field(0.1, gt=0, lt=1)
     """Share of the cost that a change must save at first. MobileNetV3 took 0.01, and thousands of trials."""

@@ -19,9 +19,9 @@ def largest(choices: Sequence[Choice]) -> Choice:
     return max(numbers, key=float) if len(numbers) == len(choices) else choices[-1]
 
 
-def seed_architecture(space: Space, asked: str | Mapping[str, Choice] | None) -> Architecture:
+def seed_architecture(space: Space, asked: Path | Mapping[str, Choice] | None) -> Architecture:
     """Return the architecture of decisions or of a JSON file of them; the largest choices where they say nothing."""
-    decisions = dict(_read(asked) if isinstance(asked, str) else asked or {})
+    decisions = dict(_read(asked) if isinstance(asked, Path) else asked or {})
     filled = {**dict(space.complete(decisions, largest).decisions), **decisions}
     try:
         return space.architecture(filled)
@@ -61,9 +61,9 @@ def _relative_size(space: Space, architecture: Architecture, reference: Architec
     return sum(ratios) / len(ratios) if ratios else 1.0
 
 
-def _read(path: str) -> Mapping[str, Choice]:
+def _read(path: Path) -> Mapping[str, Choice]:
     try:
-        data = json.loads(Path(path).read_text())
+        data = json.loads(path.read_text())
     except OSError as error:
         raise OptionsError(
             f'"strategy.seed_architecture": cannot read {path} ({error.strerror}): name a JSON file'

@@ -160,7 +160,7 @@ class FetchResultsResponse(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class Device(_message.Message):
-    __slots__ = ("name", "device_class", "state", "reason", "since_unix", "labels", "search", "user", "reserved_until_unix", "seen_unix", "facts", "agent_kib", "busy_share")
+    __slots__ = ("name", "device_class", "state", "reason", "since_unix", "labels", "search", "user", "reserved_until_unix", "seen_unix", "facts", "agent_kib", "busy_share", "held_since_unix")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +181,7 @@ class Device(_message.Message):
     FACTS_FIELD_NUMBER: _ClassVar[int]
     AGENT_KIB_FIELD_NUMBER: _ClassVar[int]
     BUSY_SHARE_FIELD_NUMBER: _ClassVar[int]
+    HELD_SINCE_UNIX_FIELD_NUMBER: _ClassVar[int]
     name: str
     device_class: str
     state: str
@@ -194,7 +195,8 @@ class Device(_message.Message):
     facts: str
     agent_kib: int
     busy_share: float
-    def __init__(self, name: _Optional[str] = ..., device_class: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., since_unix: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., search: _Optional[str] = ..., user: _Optional[str] = ..., reserved_until_unix: _Optional[float] = ..., seen_unix: _Optional[float] = ..., facts: _Optional[str] = ..., agent_kib: _Optional[int] = ..., busy_share: _Optional[float] = ...) -> None: ...
+    held_since_unix: float
+    def __init__(self, name: _Optional[str] = ..., device_class: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., since_unix: _Optional[float] = ..., labels: _Optional[_Mapping[str, str]] = ..., search: _Optional[str] = ..., user: _Optional[str] = ..., reserved_until_unix: _Optional[float] = ..., seen_unix: _Optional[float] = ..., facts: _Optional[str] = ..., agent_kib: _Optional[int] = ..., busy_share: _Optional[float] = ..., held_since_unix: _Optional[float] = ...) -> None: ...
 
 class ListDevicesRequest(_message.Message):
     __slots__ = ("labels",)

@@ -49,7 +49,7 @@ def test_the_seed_is_the_largest_or_what_is_asked(tmp_path):
     file = tmp_path / "net.json"
     some = list(architectures(NETS))[100]
     file.write_text(json.dumps(some.to_json()))
-    assert seed_architecture(NETS, str(file)) == some
+    assert seed_architecture(NETS, file) == some
     assert largest((32, 8, 16)) == 32
     assert largest(("small", "big")) == "big"
 
@@ -72,7 +72,7 @@ def test_a_file_that_is_no_net_is_named(tmp_path):
     for text in ("{", "[]"):
         (tmp_path / "net.json").write_text(text)
         with pytest.raises(OptionsError, match=r"net\.json"):
-            seed_architecture(NETS, str(tmp_path / "net.json"))
+            seed_architecture(NETS, tmp_path / "net.json")
 
 
 def test_costs_step_down_until_the_target_is_met():
