@@ -219,11 +219,14 @@ def test_what_is_asked_of_a_search_must_fit_its_status(tmp_path):
             for wrong in (("urgent", 1.0), ("normal", -1.0)):
                 with pytest.raises((SearchRequestError, ValueError)):
                     searches.submit(RECIPE, "ann", *wrong)
-            one.device_s = 12.5
+            one.device_s, one.news = 12.5, {"trials": 3}
             await searches.close()
-            assert Searches(lab, submissions, Farm(lab.models, None)).find("one").device_s == 12.5
+            again = Searches(lab, submissions, Farm(lab.models, None)).find("one")
+            assert (again.device_s, again.news) == (12.5, {"trials": 3})
+            (lab.search_folder(one.id) / "progress.json").write_text("{torn")
+            assert Searches(lab, submissions, Farm(lab.models, None)).find("one").news == {}
             await searches.change(one, "remove")
-            assert submissions.device_s() == {}
+            assert not lab.search_folder(one.id).exists()
             assert submissions.all() == []
             assert searches.all() == []
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hilnas.daemon.lab import Lab
+from hilnas.daemon.progress import Progress
 from hilnas.daemon.search_process import FINISHED, STOPPED
 from hilnas.errors import HilnasError
 from hilnas.farm import Farm
 from hilnas.farm.shares import Asker, Priority
 from hilnas.recipe import check_recipe
-from hilnas.store import StoreError
 from hilnas.store.lab import ENDED, SearchStatus, Submission, Submissions
 from hilnas.versions import versions
 
@@ -52,6 +52,13 @@ class Running:
     wanted: SearchStatus = SearchStatus.RUNNING
     """What it is to be: a stop of its process is then no accident."""
     device_s: float = 0.0
+    kept: Progress = field(default_factory=Progress)
+    """How far it was when that was last kept."""
+
+    @property
+    def progress(self) -> Progress:
+        """Return how far it is."""
+        return Progress(self.news, self.device_s)
 
     @property
     def id(self) -> str:
@@ -70,11 +77,12 @@ class Searches:
 
     def __init__(self, lab: Lab, submissions: Submissions, farm: Farm) -> None:
         self._lab, self._submissions, self._farm = lab, submissions, farm
-        self._kept_s = submissions.device_s()
-        self._known: dict[str, Running] = {
-            s.search.id: Running(s, device_s=self._kept_s.get(s.search.id, 0.0))
-            for s in reversed(submissions.all())
-        }
+        self._known: dict[str, Running] = {}
+        for submission in reversed(submissions.all()):
+            kept = Progress.read(lab.search_folder(submission.search.id))
+            self._known[submission.search.id] = Running(
+                submission, news=kept.news, device_s=kept.device_s, kept=kept
+            )
         self._listeners: set[Callable[[str], None]] = set()
         self._draining = False
 
@@ -89,23 +97,25 @@ class Searches:
         """Stop all processes; they are RUNNING in the record, and go on with the next start."""
         self._draining = True
         await asyncio.gather(*(self._stop(search) for search in self._known.values()))
-        self._keep_device_s()
+        self._keep_progress()
 
-    async def keep_accounts(self) -> None:
-        """Keep from time to time how much device time searches have had; for ever."""
+    async def keep_progress(self) -> None:
+        """Keep from time to time how far searches are; for ever."""
         while True:
             await asyncio.sleep(_KEEP_EVERY_S)
-            self._keep_device_s()
+            self._keep_progress()
 
-    def _keep_device_s(self) -> None:
-        had = {search.id: search.device_s for search in self._known.values()}
-        changed = {one: seconds for one, seconds in had.items() if seconds != self._kept_s.get(one, 0.0)}
-        try:
-            self._submissions.keep_device_s(changed)
-        except StoreError as error:
-            _log.error("the device time of searches was not kept: %s", error)
-        else:
-            self._kept_s = had
+    def _keep_progress(self) -> None:
+        for search in self._known.values():
+            progress = search.progress
+            if progress == search.kept:
+                continue
+            try:
+                progress.keep(self._lab.search_folder(search.id))
+            except OSError as error:
+                _log.error("how far search %s is was not kept: %s", search.id, error)
+            else:
+                search.kept = progress
 
     def listen(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Call `listener` with the id of a search whenever there is news of it; return how to end that."""

@@ -105,7 +105,7 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         await _local_agent(stack, daemon)
         for work in (
             keep_alive(),
-            searches.keep_accounts(),
+            searches.keep_progress(),
             Warden(farm, lab.options.canary_minutes * 60).run(),
             _clean_up(lab, record),
         ):

@@ -21,8 +21,6 @@ _log = logging.getLogger(__name__)
 KEPT_EVENTS = 10_000
 """Events kept of each device."""
 _BATCH = 500
-_DEVICE_MS = "device_ms "
-"""Begins the names of counters of searches' device time."""
 
 
 class SearchStatus(StrEnum):
@@ -97,27 +95,11 @@ class Submissions:
             )
         return changed
 
-    def device_s(self) -> dict[str, float]:
-        """Return the device time, in s, that each search was kept to have had."""
-        query = select(counters.c.name, counters.c.value).where(counters.c.name.startswith(_DEVICE_MS))
-        with self._record.begin() as connection:
-            found = connection.execute(query).all()
-        return {name.removeprefix(_DEVICE_MS): value / 1000 for name, value in found}
-
-    def keep_device_s(self, spent: Mapping[str, float]) -> None:
-        """Keep the device time, in s, that searches have had so far."""
-        rows = [{"name": _DEVICE_MS + one, "value": round(seconds * 1000)} for one, seconds in spent.items()]
-        if rows:
-            with self._record.begin() as connection:
-                connection.execute(delete(counters).where(counters.c.name.in_([r["name"] for r in rows])))
-                connection.execute(insert(counters), rows)
-
     def remove(self, submission: Submission) -> None:
         """Drop a search for good, with its events."""
         search_id = submission.search.id
         with self._record.begin() as connection:
             connection.execute(delete(submissions).where(submissions.c.search_id == search_id))
-            connection.execute(delete(counters).where(counters.c.name == _DEVICE_MS + search_id))
             self._record.remove_search(connection, search_id)
 
 
