@@ -98,7 +98,7 @@ class _NotKnownError(MeterError):
 
 def _get(url: str) -> dict[str, Any]:
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE_S) as answer:  # noqa: S310 - http and https alone
+        with urllib.request.urlopen(url, timeout=_PATIENCE_S) as answer:  # nosec B310 # noqa: S310 - http and https alone
             content = json.loads(answer.read(_LARGEST_ANSWER))
     except urllib.error.HTTPError as error:
         if error.code == 404:

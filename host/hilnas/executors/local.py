@@ -171,7 +171,7 @@ class _Worker:
 
 async def _answer(stream: asyncio.StreamReader) -> tuple[str, Any]:
     (length,) = struct.unpack("<Q", await stream.readexactly(8))
-    kind, value = pickle.loads(await stream.readexactly(length))  # noqa: S301 - from our own child
+    kind, value = pickle.loads(await stream.readexactly(length))  # nosec B301 # noqa: S301 - from our own child
     return kind, value
 
 

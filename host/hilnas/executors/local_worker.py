@@ -36,7 +36,7 @@ def main() -> int:
 
 def _serve(payload: bytes, answers: BinaryIO) -> None:
     try:
-        function, arguments = pickle.loads(payload)  # noqa: S301 - from our own parent
+        function, arguments = pickle.loads(payload)  # nosec B301 # noqa: S301 - from our own parent
         _limit_threads()
         answer = _pickled(RETURNED, function(*arguments))
     except Exception as error:  # noqa: BLE001 - every failure travels to the caller
@@ -57,7 +57,7 @@ def _write(answers: BinaryIO, answer: bytes) -> None:
 def _failure(error: Exception) -> bytes:
     try:
         answer = _pickled(RAISED, error)
-        pickle.loads(answer)  # noqa: S301 - some exceptions pickle and do not come back
+        pickle.loads(answer)  # nosec B301 # noqa: S301 - some exceptions pickle and do not come back
     except Exception:  # noqa: BLE001
         return _pickled(RAISED, RuntimeError(f"{type(error).__name__}: {error}"))
     return answer

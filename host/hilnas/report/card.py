@@ -10,7 +10,7 @@ from hilnas.export import check_int8
 
 def model_card(results: Mapping[str, Any], model: bytes) -> str:
     """Return the card as Markdown."""
-    environment = Environment(
+    environment = Environment(  # nosec B701
         loader=PackageLoader("hilnas.report"),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - Markdown, not HTML

@@ -25,10 +25,10 @@ def page(results: Mapping[str, Any]) -> str:
         scored=scored,
         front=[results["trials"][number] for number in results["front"]],
         front_charts=[
-            (name, Markup(_front_chart(results, name, line=len(classes) == 1)))  # noqa: S704 - escaped there
+            (name, Markup(_front_chart(results, name, line=len(classes) == 1)))  # nosec B704 # noqa: S704 - escaped there
             for name in classes
         ],
-        reward_chart=Markup(_reward_chart(scored)),  # noqa: S704
+        reward_chart=Markup(_reward_chart(scored)),  # nosec B704 # noqa: S704
     )
 
 

@@ -37,7 +37,7 @@ class EstimatorContract:
         return space.sample(np.random.default_rng(0))
 
     def test_it_travels_by_pickle(self, estimator: Estimator) -> None:
-        assert pickle.loads(pickle.dumps(estimator)) is not None  # noqa: S301 - our own bytes
+        assert pickle.loads(pickle.dumps(estimator)) is not None  # nosec B301 # noqa: S301 - our own bytes
 
     def test_accuracy_is_a_share_with_an_error(
         self, estimator: Estimator, architecture: Architecture, space: Space, task: Task

@@ -101,7 +101,7 @@ class SpaceContract:
         assert len({space.structure(a) for a in drawn}) == len(set(drawn))
 
     def test_it_travels_by_pickle(self, space: Space, drawn: list[Architecture]) -> None:
-        copy: Space = pickle.loads(pickle.dumps(space))  # noqa: S301 - our own bytes
+        copy: Space = pickle.loads(pickle.dumps(space))  # nosec B301 # noqa: S301 - our own bytes
         assert copy.size == space.size
         assert copy.structure(drawn[0]) == space.structure(drawn[0])
 

@@ -46,6 +46,6 @@ class TaskContract:
     def test_it_travels_by_pickle_without_its_data(self, task: Task) -> None:
         content = pickle.dumps(task)
         assert len(content) < 100_000
-        copy: Task = pickle.loads(content)  # noqa: S301 - our own bytes
+        copy: Task = pickle.loads(content)  # nosec B301 # noqa: S301 - our own bytes
         assert copy == task
         assert np.array_equal(copy.split("validation").labels, task.split("validation").labels)
