@@ -1,0 +1,252 @@
+"""A daemon holds the way back for a board that only SSH reaches, and its key can do nothing else there."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+from hilnas.daemon.lab_tunnels import LabTunnels
+from hilnas.provision import Connection, DeployOptions, Wheels, deploy
+from tests.board.lab import CACHE
+from tests.board.provision_lab import BareBoard, Ssh, powered, why_not
+from tests.integration.labs import Lab
+
+pytestmark = pytest.mark.board
+
+PORT = 50931
+SETTINGS = f'listen_local = "127.0.0.1:{PORT}"\nmetrics = ""\ntunnel_silence_s = 4\n'
+
+
+@pytest.fixture(scope="module")
+def board():
+    if why := why_not("amd64", "sshd"):
+        pytest.skip(why)
+    with powered(BareBoard("tun-1", 60)) as (made,):
+        yield made
+
+
+@pytest.fixture
+def lab():
+    with Lab(SETTINGS) as running:
+        yield running
+
+
+@pytest.fixture
+def ssh(board, tmp_path):
+    return Ssh(tmp_path, board)
+
+
+def told(lab):
+    """What `hilnas device tunnel --list` says."""
+    return json.loads(lab.hilnas("device", "tunnel", "--list", "--json"))
+
+
+def state(lab):
+    (found,) = LabTunnels(lab.where).all()
+    return found
+
+
+def is_up(lab):
+    return state(lab).state == "UP"
+
+
+def is_connected(lab, name):
+    found = lab.device(name)
+    return found is not None and found.state not in ("OFFLINE", "SUSPECT", "NEW")
+
+
+def start_agent(board, report):
+    (command,) = (line.strip() for line in report.notes[0].splitlines() if "sudo sh -c" in line)
+    board.exec(f"setsid {command} >/tmp/agent.log 2>&1 & sleep 0.1")
+
+
+def test_a_device_stays_one_whatever_becomes_of_link_and_daemon(board, lab, ssh):
+    target = ssh(board)
+    tunnels = LabTunnels(lab.where)
+    held = tunnels.keep(target, PORT, user="ada")
+    assert (held.state, held.port, held.kept_by) == ("UP", PORT, "ada"), held.message
+    # The host key that a person had confirmed is the one that the daemon insists on.
+    assert [hop.host_key for hop in held.hops] == [board.host_key().partition(" ")[2]]
+    options = DeployOptions(host=f"127.0.0.1:{PORT}", name="tn-1")
+    start_agent(
+        board, deploy(target, options, token=(lab.folder / "token").read_text().strip(), wheels=Wheels())
+    )
+    lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device")
+
+    board.sh("cut")
+    try:
+        lab.wait_for(lambda: not is_up(lab), 30, "the end of the tunnel")
+        assert state(lab).message, "it says why"
+    finally:
+        board.sh("restore")
+    lab.wait_for(lambda: is_up(lab), 60, "the tunnel after the cut")
+    lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device after the cut")
+
+    lab.stop(signal.SIGKILL)
+    lab.start()
+    lab.wait_for(lambda: is_up(lab), 30, "the tunnel of a daemon that was killed")
+    lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device after the daemon was killed")
+    (shown,) = told(lab)
+    assert shown["board"] == f"pi@{board.address}" and shown["state"] == "UP"
+    assert "up since" in lab.hilnas("device", "tunnel", "--list")
+    logged = lab.log.read_text()
+    assert "Traceback" not in logged and "PRIVATE KEY" not in logged
+
+    gone = tunnels.forget(target)
+    assert not gone.left and not tunnels.all()
+    lab.wait_for(lambda: not is_connected(lab, "tn-1"), 60, "the end of the device")
+    assert "hilnas" not in board.exec("cat /home/pi/.ssh/authorized_keys; ls -A /home/pi/.ssh")
+    Connection.open(target).close()  # the person's own key is still there
+
+
+@pytest.fixture
+def kept(board, lab, ssh):
+    """A tunnel that is up; the words of an ssh that has the lab's key."""
+    tunnels = LabTunnels(lab.where)
+    assert tunnels.keep(ssh(board), PORT).state == "UP"
+    yield [
+        "ssh", "-i", str(lab.folder / "ssh/id_ed25519"), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none",
+        "-o", f"UserKnownHostsFile={ssh.known_hosts}", "-o", "BatchMode=yes", "-o", "ExitOnForwardFailure=yes",
+        "-F", "none",
+    ]  # fmt: skip
+    tunnels.forget(ssh(board))
+
+
+def test_the_key_can_do_nothing_else(board, lab, kept, tmp_path):
+    place = f"pi@{board.address}"
+
+    def run(*words, seconds=20):
+        return subprocess.run(
+            [*kept, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+
+    # No command of its own, no shell, no terminal, no files.
+    board.exec("rm -f /tmp/was-here")
+    for words in (
+        (place, "touch /tmp/was-here"),
+        (place, f"{PORT + 1}; touch /tmp/was-here"),
+        (place,),
+        ("-tt", place),
+    ):
+        done = run(*words)
+        assert done.returncode and not done.stdout, (words, done)
+    assert run("-s", place, "sftp").returncode
+    assert "was-here" not in board.exec("ls /tmp")
+    # No other port there, nor one for all the world, nor a socket.
+    # OpenSSH knows no permission for sockets there short of its own settings, with which the tunnel does without them.
+    board.exec("echo 'AllowStreamLocalForwarding no' >/etc/ssh/sshd_config.d/a.conf; kill -HUP 1; sleep 1")
+    try:
+        for forward in (f"127.0.0.1:{PORT + 1}:127.0.0.1:9", f"0.0.0.0:{PORT + 1}:127.0.0.1:9", "1:127.0.0.1:9",
+                        "/tmp/was-here:127.0.0.1:9"):  # fmt: skip
+            done = run("-N", "-R", forward, place)
+            assert done.returncode and "forwarding" in done.stderr, (forward, done.stderr)
+        assert "was-here" not in board.exec("ls /tmp")
+        lab.stop()
+        lab.start()
+        lab.wait_for(lambda: is_up(lab), 30, "the tunnel")
+    finally:
+        board.exec("rm /etc/ssh/sshd_config.d/a.conf; kill -HUP 1; sleep 1")
+    # No way through it: neither to itself nor beyond, neither to a port nor a socket.
+    for goal in ("127.0.0.1:22", f"{board.address}:22", "10.77.0.1:22"):
+        done = run("-W", goal, place)
+        assert done.returncode and "SSH-2.0" not in done.stdout and "prohibited" in done.stderr, (goal, done)
+    board.exec(
+        'setsid python3 -c \'import socket; s = socket.socket(socket.AF_UNIX); s.bind("/tmp/open.sock"); s.listen(); '
+        'import os; os.chmod("/tmp/open.sock", 0o777); c, _ = s.accept(); c.sendall(b"inside")\' >/dev/null 2>&1 & sleep 1'
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        local = free.getsockname()[1]
+    way = subprocess.Popen([*kept, "-N", "-L", f"{local}:/tmp/open.sock", place], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", local), 5) as through:
+                    through.settimeout(5)
+                    assert through.recv(10) == b""
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < deadline and way.poll() is None
+                time.sleep(0.1)
+    finally:
+        way.terminate()
+        way.wait()
+    assert is_up(lab)
+
+
+def test_an_end_left_over_on_the_board_is_freed_without_root(board, lab, kept):
+    """A daemon that vanished with its machine has left an sshd there that holds the port."""
+    board.sh("cut")
+    lab.stop(signal.SIGKILL)
+    time.sleep(1)
+    board.sh("restore")
+    assert f":{PORT:04X} " in board.exec("cat /proc/net/tcp"), "the board does not know yet"
+    lab.start()
+    lab.wait_for(lambda: is_up(lab), 40, "the tunnel")
+
+
+def test_a_board_with_another_host_key_is_not_logged_in_to(board, lab, kept):
+    board.exec(
+        "cp -a /etc/ssh /var/lib/ssh-before; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/new; "
+        "mv /etc/ssh/new /etc/ssh/ssh_host_ed25519_key; mv /etc/ssh/new.pub /etc/ssh/ssh_host_ed25519_key.pub; kill -HUP 1"
+    )
+    try:
+        lab.stop()
+        lab.start()
+        lab.wait_for(lambda: "is not the one that was kept" in state(lab).message, 30, "the refusal")
+        assert not is_up(lab)
+    finally:
+        board.exec("cp -a /var/lib/ssh-before/. /etc/ssh/; rm -r /var/lib/ssh-before; kill -HUP 1; sleep 1")
+    lab.wait_for(lambda: is_up(lab), 60, "the tunnel to the board itself")
+
+
+def test_through_a_jump_host(board, lab, tmp_path):
+    """The key is let through there to the board, and to nothing else."""
+    with powered(BareBoard("tun-2", 61)) as (behind,):
+        subprocess.run(
+            ["ip", "netns", "exec", f"hb-{behind.name}", "iptables", "-A", "INPUT", "-s", "10.77.0.1", "-j", "DROP"],
+            check=True,
+        )  # fmt: skip
+        ssh = Ssh(tmp_path, board, behind)
+        target, tunnels = ssh(behind, jump=board.address), LabTunnels(lab.where)
+        held = tunnels.keep(target, PORT)
+        assert held.state == "UP", held.message
+        line = board.exec("grep hilnas-tunnel /home/pi/.ssh/authorized_keys")
+        assert f'permitopen="{behind.address}:22"' in line and str(PORT) not in line
+        # The jump host becomes a device too: one line has both.
+        assert tunnels.keep(ssh(board), PORT).state == "UP"
+        line = board.exec("grep hilnas-tunnel /home/pi/.ssh/authorized_keys")
+        assert f'permitopen="{behind.address}:22"' in line and f'permitlisten="127.0.0.1:{PORT}"' in line
+        assert line.count("\n") == 1
+        assert sorted(tunnel.state for tunnel in tunnels.all()) == ["UP", "UP"]
+        # A person who cannot get there now is told where the key is left.
+        behind.sh("cut")
+        gone = tunnels.forget(ssh(behind, jump=board.address))
+        (left,) = gone.left
+        assert behind.address in left and "authorized_keys" in left
+        line = board.exec("grep hilnas-tunnel /home/pi/.ssh/authorized_keys")
+        assert behind.address not in line and f'permitlisten="127.0.0.1:{PORT}"' in line
+        tunnels.forget(ssh(board))
+
+
+def test_the_command_lines_words(board, lab, tmp_path, monkeypatch):
+    """As a person types them, with a configuration and a fingerprint of their own."""
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/config").write_text(f"Host tn-1\n  HostName {board.address}\n  User pi\n")
+    key, fingerprint = ("--key", str(CACHE / "keys/id_ed25519")), ("--fingerprint", board.fingerprint())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    refused = lab.hilnas("device", "tunnel", "tn-1", "--keep", *key, code=1)
+    assert "is not known" in refused and not LabTunnels(lab.where).all()
+    kept = json.loads(lab.hilnas("device", "tunnel", "tn-1", "--keep", "--json", *key, *fingerprint))
+    assert kept["state"] == "UP" and kept["hops"][0]["host"] == board.address
+    told = lab.hilnas("device", "tunnel", "--forget", f"pi@{board.address}:22", *key, *fingerprint)
+    assert "kept no more" in told and not LabTunnels(lab.where).all()
+    assert "no tunnel to" in lab.hilnas("device", "tunnel", "--forget", "tn-1", *key, code=1)
