@@ -1,18 +1,23 @@
 """A daemon holds the way back for a board that only SSH reaches, and its key can do nothing else there."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
+from hilnas.cli.provision import INSTALLED
 from hilnas.daemon.lab_tunnels import LabTunnels
 from hilnas.provision import Connection, DeployOptions, Wheels, deploy
 from tests.board.lab import CACHE
 from tests.board.provision_lab import BareBoard, Ssh, powered, why_not
 from tests.integration.labs import Lab
+from tests.integration.searches import ROOT
 
 pytestmark = pytest.mark.board
 
@@ -250,3 +255,47 @@ def test_the_command_lines_words(board, lab, tmp_path, monkeypatch):
     told = lab.hilnas("device", "tunnel", "--forget", f"pi@{board.address}:22", *key, *fingerprint)
     assert "kept no more" in told and not LabTunnels(lab.where).all()
     assert "no tunnel to" in lab.hilnas("device", "tunnel", "--forget", "tn-1", *key, code=1)
+
+
+def test_deploy_keeps_the_tunnel_and_remove_forgets_it(board, lab, tmp_path, monkeypatch):
+    before = board.exec("cat /home/pi/.ssh/authorized_keys; ls -A /home/pi/.ssh")
+    (tmp_path / ".ssh").mkdir()
+    ssh = Ssh(tmp_path / ".ssh", board)
+    cache = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    monkeypatch.delenv("HILNAS_TOKEN", raising=False)
+    own = {
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": cache,
+        "HILNAS_LAB": str(lab.folder),
+    }
+    place, tunnels = f"pi@{board.address}", LabTunnels(lab.where)
+
+    def hilnas(*words, code):
+        done = subprocess.run(
+            [sys.executable, "-m", "hilnas", "device", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            env={**os.environ, **own}, cwd=ROOT, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    assert "no tunnel is needed" in hilnas("deploy", place, "--tunnel", "--host", "192.0.2.1:50817", code=2)
+    # Without systemd there, nothing starts the agent: exit code 3.
+    told = hilnas("deploy", place, "--name", "tn-1", code=INSTALLED)
+    assert f"hilnas device tunnel {place} --keep" in told and not tunnels.all()
+    told = hilnas("deploy", place, "--name", "tn-1", "--tunnel", code=INSTALLED)
+    assert "--keep" not in told and is_up(lab) and "nothing to change" in told
+    report = deploy(
+        ssh(board),
+        DeployOptions(host=f"127.0.0.1:{PORT}", name="tn-1"),
+        token=(lab.folder / "token").read_text().strip(),
+        wheels=Wheels(),
+    )
+    assert report.changes == ()
+    start_agent(board, report)
+    lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device")
+    assert "nothing of the agent is left" in hilnas("remove", place, code=0)
+    assert not tunnels.all()
+    assert board.exec("cat /home/pi/.ssh/authorized_keys; ls -A /home/pi/.ssh") == before
+    lab.stop()
+    assert "no daemon runs on this machine" in hilnas("deploy", place, "--tunnel", code=2)
