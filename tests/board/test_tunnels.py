@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -294,8 +295,90 @@ def test_deploy_keeps_the_tunnel_and_remove_forgets_it(board, lab, tmp_path, mon
     assert report.changes == ()
     start_agent(board, report)
     lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device")
+    # An upgrade knows which device it is, whatever the board is called here; it goes no further without systemd.
+    assert "tn-1: failed" in hilnas("upgrade", place, "--fingerprint", board.fingerprint(), code=1)
+    wrong = "SHA256:" + "A" * 43
+    assert f"not {wrong} as you said" in hilnas("upgrade", place, "--fingerprint", wrong, code=1)
     assert "nothing of the agent is left" in hilnas("remove", place, code=0)
     assert not tunnels.all()
     assert board.exec("cat /home/pi/.ssh/authorized_keys; ls -A /home/pi/.ssh") == before
     lab.stop()
     assert "no daemon runs on this machine" in hilnas("deploy", place, "--tunnel", code=2)
+
+
+@pytest.fixture
+def host_board():
+    """A board with systemd that has the host's software: the daemon's own unit runs there."""
+    if why := why_not("amd64", "systemd"):
+        pytest.skip(why)
+    packages = Path(find_spec("paramiko").origin).parents[1]
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("the board's Python is 3.11, and these packages are another one's")
+    with powered(BareBoard("tun-3", 62, init="systemd")) as (made,):
+        made.exec(
+            "systemctl is-system-running --wait >/dev/null 2>&1 || true; python3 -m venv --without-pip /opt/hilnas/host"
+        )
+
+        def bring(content, command):
+            options = (
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+            )
+            subprocess.run(
+                ["ssh", "-i", str(CACHE / "keys/id_ed25519"), *options, f"root@{made.address}", command],
+                check=True, **({"input": content} if isinstance(content, bytes) else {"stdin": content}),
+            )  # fmt: skip
+
+        def copy(folder, to, *left_out):
+            words = ["tar", "-C", str(folder), "-c", *(f"--exclude={name}" for name in left_out), "."]
+            with subprocess.Popen(words, stdout=subprocess.PIPE) as sent:
+                bring(sent.stdout, f"mkdir -p {to}; tar -C {to} -x --no-same-owner; chmod -R a+rX /opt")
+
+        there = "/opt/hilnas/host/lib/python3.11/site-packages"
+        copy(packages, there, "__pycache__", *(f"./{name}" for name in HEAVY))
+        for part in ("host", "device_agent", "protos"):
+            copy(ROOT / part, f"/opt/src/{part}", "__pycache__")
+        bring(b"/opt/src/host\n/opt/src/device_agent\n/opt/src/protos\n", f"cat >{there}/src.pth")
+        bring(LAUNCHER, "cat >/opt/hilnas/host/bin/hilnas; chmod 755 /opt/hilnas/host/bin/hilnas")
+        bring(
+            (ROOT / "deploy/systemd/hilnas-daemon.service").read_bytes(),
+            "cat >/etc/systemd/system/hilnas-daemon.service",
+        )
+        made.exec(
+            "useradd -m -s /bin/bash hilnas; install -d -o hilnas -m 700 /home/hilnas/.ssh /var/lib/hilnas"
+        )
+        bring(
+            (CACHE / "keys/id_ed25519").read_bytes(),
+            "install -o hilnas -m 600 /dev/stdin /home/hilnas/.ssh/id_ed25519",
+        )
+        bring((ROOT / "deploy/example-lab/daemon.toml").read_bytes(), "cat >/var/lib/hilnas/daemon.toml")
+        yield made
+
+
+HEAVY = ("torch", "torchgen", "functorch", "nvidia*", "triton*", "scipy*", "sklearn", "ai_edge_litert", "mypy*", "sympy",
+         "tflite_runtime*", "*hilnas*", "__editable__*")  # fmt: skip
+LAUNCHER = b"#!/opt/hilnas/host/bin/python\nimport sys\nfrom hilnas.cli import main\nsys.exit(main())\n"
+
+
+@pytest.mark.slow
+def test_the_daemons_own_unit_holds_one(board, host_board):
+    """With the example lab's settings, and all that systemd takes from the daemon."""
+    hilnas = "sudo -u hilnas env HILNAS_LAB=/var/lib/hilnas HOME=/home/hilnas /opt/hilnas/host/bin/hilnas"
+    place, fingerprint = f"pi@{board.address}", board.fingerprint()
+    host_board.exec(
+        f"{hilnas} daemon init --name {host_board.address}; systemctl enable -q --now hilnas-daemon"
+    )
+    told = host_board.exec(f"{hilnas} device tunnel {place} --keep --fingerprint {fingerprint}")
+    assert f"{place}: up since" in told
+    host_board.exec("systemctl kill -s KILL hilnas-daemon")
+    ends = time.monotonic() + 60
+    while "up since" not in host_board.exec(f"{hilnas} device tunnel --list 2>/dev/null || true"):
+        assert time.monotonic() < ends, host_board.exec("journalctl --no-pager -u hilnas-daemon | tail -30")
+        time.sleep(1)
+    assert "kept no more" in host_board.exec(
+        f"{hilnas} device tunnel --forget {place} --fingerprint {fingerprint}"
+    )

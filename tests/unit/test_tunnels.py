@@ -128,6 +128,12 @@ def test_it_follows_the_list_and_says_why_a_tunnel_is_down(book, board, tunnels,
     assert not tunnels.all()
 
 
+def test_a_list_without_its_key(book, board, tunnels):
+    book.write([board])
+    tunnels.look()
+    wait_for(lambda: "id_ed25519 is not there: put it back" in tunnels.all()[0].tunnel.state)
+
+
 def test_keeping_and_forgetting(book, board, tunnels):
     tunnels.keep(board)
     assert tunnels.keep(board.model_copy(update={"port": 50817})).kept.port == 50817

@@ -68,17 +68,24 @@ def known(target: "Target", work: "Callable[[Target], Done]") -> Done:
             typer.echo(f"kept in {remember(target, error.line)}", err=True)
 
 
-def confirm(found: "Sequence[Target]") -> None:
-    """Have a person at the terminal confirm host keys that are new, before work that asks nobody begins."""
-    from hilnas.provision import Connection, ProvisionError, UnknownHostKeyError
+def device_names(found: "Sequence[Target]") -> list[str]:
+    """Return the device that each board is, as its agent is told there; a person confirms host keys that are new.
 
-    for target in found if sys.stdin.isatty() else ():
+    A board that cannot be asked goes by its own name: what is wrong is told when its turn comes.
+    """
+    from hilnas.provision import Connection, ProvisionError, state
+
+    def name(target: "Target") -> str:
+        with Connection.open(target, ask) as board:
+            return state.read(board).device or target.name
+
+    names = []
+    for target in found:
         try:
-            known(target, lambda sure: Connection.open(sure, ask).close())
-        except UnknownHostKeyError:
-            raise
-        except ProvisionError:  # told when its turn comes
-            continue
+            names.append(known(target, name))
+        except ProvisionError:
+            names.append(target.name)
+    return names
 
 
 def ask(question: str) -> str | None:

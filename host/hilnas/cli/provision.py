@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hilnas.cli.boards import Fingerprint, Fingerprints, Jump, Key, Where, ask, confirm, known, say, targets
+from hilnas.cli.boards import (
+    Fingerprint,
+    Fingerprints,
+    Jump,
+    Key,
+    Where,
+    ask,
+    device_names,
+    known,
+    say,
+    targets,
+)
 from hilnas.cli.tunnel import TUNNEL_EXAMPLES, keep_tunnel, tunnel, tunnelled
 from hilnas.cli.words import Json
 
@@ -111,10 +122,12 @@ def upgrade(
     from hilnas.provision import Alone
 
     found = targets(boards, jump, key, fingerprint)
-    confirm(found)
     lab = _lab_fleet()
     classes = lab.classes() if lab is not None else {}
-    named = [(target, target.name, classes.get(target.name, "")) for target in found]
+    named = [
+        (target, device, classes.get(device, ""))
+        for target, device in zip(found, device_names(found), strict=True)
+    ]
     raise typer.Exit(upgrade_command(named, lab or Alone(), json_))
 
 
@@ -131,7 +144,7 @@ def remove(
     (target,) = targets([board], jump, key, [fingerprint] if fingerprint else None)
     found = known(target, lambda sure: remove_board(sure, ask=ask, progress=say))
     tunnels = _lab_tunnels()
-    if tunnels is not None and tunnels.find(target) is not None:
+    if tunnels is not None and _is_kept(tunnels, target):
         gone = tunnels.forget(target, ask=ask, progress=say)
         if gone.left:
             raise ProvisionError("; ".join(gone.left))
@@ -258,8 +271,7 @@ def _hold(target: "Target", options: "DeployOptions", *, ask_for: bool) -> bool:
     tunnels = _lab_tunnels()
     port = int(options.host.rpartition(":")[2])
     if not ask_for:
-        found = tunnels.find(target) if tunnels is not None else None
-        return found is not None and found.port == port
+        return tunnels is not None and _is_kept(tunnels, target, port)
     if tunnels is None:
         raise OptionsError(
             "--tunnel: no daemon runs on this machine that could hold it: start it with `hilnas daemon`, or hold the "
@@ -267,6 +279,18 @@ def _hold(target: "Target", options: "DeployOptions", *, ask_for: bool) -> bool:
         )
     keep_tunnel(tunnels, target, port)
     return True
+
+
+def _is_kept(tunnels: "LabTunnels", target: "Target", port: int | None = None) -> bool:
+    """Does a daemon hold a tunnel to a board, on that port if one is given? One that cannot be asked is a warning."""
+    from hilnas.daemon.client import DaemonError
+
+    try:
+        found = tunnels.find(target)
+    except DaemonError as error:
+        say(f"Warning: whether a tunnel to {target} is kept cannot be told: {error}")
+        return False
+    return found is not None and port in (None, found.port)
 
 
 def _elsewhere(address: str) -> bool:

@@ -12,6 +12,7 @@ from hilnas.daemon.tunnel_book import TunnelBook
 from hilnas.errors import HilnasError
 from hilnas.options import OptionsError
 from hilnas.provision.connection import Connection
+from hilnas.provision.errors import ProvisionError
 from hilnas.provision.kept import Kept, Place
 from hilnas.provision.tunnel import Tunnel
 from hilnas.provision.tunnel_key import clear
@@ -122,13 +123,20 @@ class Tunnels:
         def changed(state: str) -> None:
             _log.info("tunnel to %s: %s", kept.told, state, extra={"board": kept.board})
 
+        def log_in() -> Connection:
+            if not self.book.key.exists():
+                raise ProvisionError(
+                    f"the lab's key {self.book.key} is not there: put it back from a backup, or keep each tunnel again"
+                )
+            return Connection.open(kept.target(self.book.key))
+
         tunnel = Tunnel(
-            lambda: Connection.open(kept.target(self.book.key)),
+            log_in,
             kept.port,
             self.to,
             silence_s=self._silence_s,
             changed=changed,
-            clear=partial(clear, kept.port),
+            clear=partial(clear, kept),
         )
         tunnel.start()
         return tunnel

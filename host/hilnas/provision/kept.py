@@ -1,5 +1,6 @@
 """A tunnel that a lab keeps: the board it leads to, how the lab gets there, and what its key must be let do on the way."""
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ class Kept(Options):
     def way(self) -> tuple[Place, ...]:
         """The places on the way, the board's last."""
         return tuple(hop.place for hop in self.hops)
+
+    @property
+    def number(self) -> int:
+        """Tells it from the lab's other tunnels, on the board too."""
+        return zlib.crc32(repr((self.port, self.way)).encode())
 
     @property
     def board(self) -> str:

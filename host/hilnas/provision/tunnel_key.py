@@ -12,12 +12,12 @@ from hilnas.provision.kept import Hop, Kept
 _NOWHERE = "nowhere.invalid:1"
 """What stands for "none" in permitopen and permitlisten, which know no such word: a name that no host can have."""
 
-# Runs on the board in place of any program that the key's holder asks for, whose words must be a port. It ends the sshd
-# that the same key left behind for that port when its link broke, and notes this one's. Without root nobody can see who
-# holds a port, hence the note: the process and when it began. In single quotes, so that it has none.
+# Runs on the board in place of any program that the key's holder asks for, whose words must be a tunnel's number. It
+# ends the sshd that this tunnel left behind when its link broke, and notes the one of now. Without root nobody can see who
+# holds a port, hence the note: the process and when it began. It stands in single quotes, so it has none.
 _FORCED = (
     "exec 2>/dev/null; "
-    'case $SSH_ORIGINAL_COMMAND in ""|*[!0-9]*|??????*) exit 2;; esac; '
+    'case $SSH_ORIGINAL_COMMAND in ""|*[!0-9]*|???????????*) exit 2;; esac; '
     "of() { name= began=; read -r name </proc/$1/comm && read -r rest </proc/$1/stat && "
     "rest=${rest##*)} && set -- $rest && up=$2 began=${20}; }; "
     "me=$PPID; while of $me; do case $name in sshd*) break;; esac; me=$up; done; "
@@ -108,13 +108,13 @@ def authorize(host: Connection, public: str, given: Grants) -> bool:
     return said.strip() != "same"
 
 
-def clear(port: int, board: Connection) -> None:
-    """Have the board end what an earlier tunnel of the key left there; LostLinkError when the link is lost meanwhile.
+def clear(tunnel: Kept, board: Connection) -> None:
+    """Have the board end what the tunnel left there before; LostLinkError when the link is lost meanwhile.
 
     A board where that cannot be done has the tunnel all the same: its port is free again once sshd sees the cut.
     """
     try:
-        board.run([str(port)], timeout_s=20)
+        board.run([str(tunnel.number)], timeout_s=20)
     except LostLinkError:
         raise
     except ProvisionError:

@@ -64,6 +64,12 @@ def test_the_lab_logs_in_with_its_key_alone_to_the_host_keys_that_were_seen(tmp_
     assert cellar.told == "pi@10.0.0.7 (by way of ann@gate.lab)"
 
 
+def test_each_tunnel_has_a_number_of_its_own():
+    others = [kitchen, cellar, kitchen.model_copy(update={"port": 50817})]
+    assert len({kept.number for kept in others}) == 3
+    assert kitchen.model_copy(update={"by": "ann"}).number == kitchen.number
+
+
 def test_each_place_is_granted_what_its_tunnels_need():
     board = grants([kitchen, cellar], cellar.hops)
     assert board == Grants(listens=(50816,))
@@ -102,7 +108,7 @@ def test_a_line_restricts_all_that_is_not_granted():
     assert line(PUBLIC, Grants()) == ""
 
 
-def test_the_forced_command_is_a_shells_and_takes_a_port_alone(tmp_path):
+def test_the_forced_command_is_a_shells_and_takes_a_number_alone(tmp_path):
     (command,) = options_of(line(PUBLIC, Grants((50816,))))[0]["command"]
     (tmp_path / ".ssh").mkdir()
 
@@ -114,10 +120,10 @@ def test_the_forced_command_is_a_shells_and_takes_a_port_alone(tmp_path):
         assert not list((tmp_path / ".ssh").iterdir())
         return done.returncode, done.stdout + done.stderr
 
-    for asked in ("", "sh", "50816; id", "508160", "-1", "$(id)"):
+    for asked in ("", "sh", "50816; id", "50816000000", "-1", "$(id)", "1 2"):
         assert run(asked) == (2, ""), asked
     # No sshd has started it, so there is none to note.
-    assert run("50816") == (1, "")
+    assert run(str(kitchen.number)) == (1, "")
 
 
 class Here(Connection):
