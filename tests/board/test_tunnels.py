@@ -82,19 +82,28 @@ def test_a_device_stays_one_whatever_becomes_of_link_and_daemon(board, lab, ssh)
     )
     lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device")
 
+    took, began = {}, time.monotonic()
     board.sh("cut")
     try:
         lab.wait_for(lambda: not is_up(lab), 30, "the end of the tunnel")
+        took["cut noticed"] = time.monotonic() - began
         assert state(lab).message, "it says why"
     finally:
         board.sh("restore")
+    began = time.monotonic()
     lab.wait_for(lambda: is_up(lab), 60, "the tunnel after the cut")
+    took["tunnel back"] = time.monotonic() - began
     lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device after the cut")
+    took["device back"] = time.monotonic() - began
 
     lab.stop(signal.SIGKILL)
     lab.start()
+    began = time.monotonic()
     lab.wait_for(lambda: is_up(lab), 30, "the tunnel of a daemon that was killed")
+    took["tunnel of a killed daemon"] = time.monotonic() - began
     lab.wait_for(lambda: is_connected(lab, "tn-1"), 60, "the device after the daemon was killed")
+    took["device of a killed daemon"] = time.monotonic() - began
+    print("\n" + ", ".join(f"{what} {seconds:.1f} s" for what, seconds in took.items()))
     (shown,) = told(lab)
     assert shown["board"] == f"pi@{board.address}" and shown["state"] == "UP"
     assert "up since" in lab.hilnas("device", "tunnel", "--list")
@@ -188,7 +197,7 @@ def test_the_key_can_do_nothing_else(board, lab, kept, tmp_path):
     assert is_up(lab)
 
 
-def test_an_end_left_over_on_the_board_is_freed_without_root(board, lab, kept):
+def test_an_end_left_over_on_the_board_is_freed_without_root_and_a_reboot_is_waited_for(board, lab, kept):
     """A daemon that vanished with its machine has left an sshd there that holds the port."""
     board.sh("cut")
     lab.stop(signal.SIGKILL)
@@ -197,6 +206,11 @@ def test_an_end_left_over_on_the_board_is_freed_without_root(board, lab, kept):
     assert f":{PORT:04X} " in board.exec("cat /proc/net/tcp"), "the board does not know yet"
     lab.start()
     lab.wait_for(lambda: is_up(lab), 40, "the tunnel")
+    # And over a power cut of the board.
+    board.sh("off")
+    lab.wait_for(lambda: not is_up(lab), 30, "the end of the tunnel")
+    board.sh("on")
+    lab.wait_for(lambda: is_up(lab), 60, "the tunnel after the power cut")
 
 
 def test_a_board_with_another_host_key_is_not_logged_in_to(board, lab, kept):
