@@ -88,6 +88,7 @@ def test_a_device_stays_one_whatever_becomes_of_link_and_daemon(board, lab, ssh)
         lab.wait_for(lambda: not is_up(lab), 30, "the end of the tunnel")
         took["cut noticed"] = time.monotonic() - began
         assert state(lab).message, "it says why"
+        lab.wait_for(lambda: not is_connected(lab, "tn-1"), 30, "the daemon's noticing")
     finally:
         board.sh("restore")
     began = time.monotonic()
@@ -198,14 +199,23 @@ def test_the_key_can_do_nothing_else(board, lab, kept, tmp_path):
 
 
 def test_an_end_left_over_on_the_board_is_freed_without_root_and_a_reboot_is_waited_for(board, lab, kept):
-    """A daemon that vanished with its machine has left an sshd there that holds the port."""
-    board.sh("cut")
-    lab.stop(signal.SIGKILL)
-    time.sleep(1)
-    board.sh("restore")
-    assert f":{PORT:04X} " in board.exec("cat /proc/net/tcp"), "the board does not know yet"
-    lab.start()
-    lab.wait_for(lambda: is_up(lab), 40, "the tunnel")
+    """A daemon that vanished with its machine has said no farewell: an sshd there still holds the port."""
+    farewells = [
+        ["ip", "netns", "exec", f"hb-{board.name}", "iptables", what, "INPUT", "-p", "tcp", "--dport", "22",
+         "--tcp-flags", flag, flag, "-j", "DROP"]
+        for what in ("-I", "-D") for flag in ("FIN", "RST")
+    ]  # fmt: skip
+    for rule in farewells[:2]:
+        subprocess.run(rule, check=True)
+    try:
+        lab.stop(signal.SIGKILL)
+        time.sleep(2)
+        assert f":{PORT:04X} " in board.exec("cat /proc/net/tcp"), "the board does not know yet"
+        lab.start()
+        lab.wait_for(lambda: is_up(lab), 40, "the tunnel")
+    finally:
+        for rule in farewells[2:]:
+            subprocess.run(rule, check=True)
     # And over a power cut of the board.
     board.sh("off")
     lab.wait_for(lambda: not is_up(lab), 30, "the end of the tunnel")
