@@ -116,6 +116,13 @@ def test_what_needs_an_admin(lab, device):
     ):
         with pytest.raises(DaemonError, match="is no admin"):
             call(lab, "ann", service, method, request)
+    for method, request in (
+        ("GetTunnelKey", api.GetTunnelKeyRequest()),
+        ("KeepTunnel", api.KeepTunnelRequest(port=1)),
+        ("ForgetTunnel", api.ForgetTunnelRequest()),
+    ):
+        with pytest.raises(DaemonError, match="is no admin"):
+            call(lab, "ann", "tunnels", method, request)
     high = api.SubmitRequest(recipe="{}", priority="high")
     with pytest.raises(DaemonError, match="needs an admin"):
         call(lab, "ann", "searches", "Submit", high)
@@ -123,6 +130,47 @@ def test_what_needs_an_admin(lab, device):
         lab, "admin", "devices", "LabelDevice", api.LabelDeviceRequest(name="shelf-1", labels={"a": "b"})
     )
     assert shown.labels["a"] == "b"
+
+
+def test_tunnels_are_seen_by_users_and_changed_by_admins(lab):
+    key = call(lab, "admin", "tunnels", "GetTunnelKey", api.GetTunnelKeyRequest()).public_key
+    hop = api.TunnelHop(user="pi", host="127.0.0.1", port=free_port(), host_key=key)
+    asked = api.KeepTunnelRequest(port=50816, hops=[hop], user="somebody else")
+    kept = call(lab, "admin", "tunnels", "KeepTunnel", asked)
+    assert kept.kept_by == "admin", "a certificate says who it is"
+    (seen,) = call(lab, "ann", "tunnels", "ListTunnels", api.ListTunnelsRequest()).tunnels
+    assert (seen.board, seen.state) == (f"pi@127.0.0.1:{hop.port}", "DOWN")
+    listed = lab.hilnas("device", "tunnel", "--list")
+    assert seen.board in listed and "down since" in listed
+    for wrong, words in (
+        (api.KeepTunnelRequest(port=0, hops=[hop]), '"port"'),
+        (api.KeepTunnelRequest(port=1), '"hops"'),
+        (
+            api.KeepTunnelRequest(port=1, hops=[api.TunnelHop(user="pi", host="x", port=22)]),
+            "write a host key",
+        ),
+    ):
+        with pytest.raises(DaemonError, match=words):
+            call(lab, "admin", "tunnels", "KeepTunnel", wrong)
+    forget = api.ForgetTunnelRequest(hops=[hop])
+    assert call(lab, "admin", "tunnels", "ForgetTunnel", forget).board == seen.board
+    with pytest.raises(DaemonError, match=r"no tunnel to pi@127\.0\.0\.1"):
+        call(lab, "admin", "tunnels", "ForgetTunnel", forget)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--keep", "--forget", "pi@x"), "give one of them"),
+        (("--list", "pi@x"), "leave pi@x out"),
+        (("--keep",), "which board?"),
+        (("--keep", "pi@x", "--to", "127.0.0.1:1"), "--to is for"),
+        (("pi@x", "--to", "here"), "write an address and a port"),
+        (("--keep", "pi@x", "--fingerprint", "x"), "is none: write SHA256:"),
+    ],
+)
+def test_what_is_asked_of_tunnels_must_make_sense(lab, words, said):
+    assert said in lab.hilnas("device", "tunnel", *words, code=2)
 
 
 def test_people_reserve_for_themselves(lab, device):

@@ -207,9 +207,6 @@ def reserve(
     _print(_call("ReserveDevice", request, lab, daemon, identity), json_)
 
 
-provision.add_to(app)
-
-
 def seconds(text: str) -> float:
     """Return a time such as 30m, 2h or 3d in seconds. OptionsError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())

@@ -2,34 +2,37 @@
 
 import json
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hilnas.cli.boards import (
+    Fingerprint,
+    Fingerprints,
+    Jump,
+    Key,
+    Where,
+    ask,
+    device_names,
+    known,
+    say,
+    targets,
+)
+from hilnas.cli.tunnel import TUNNEL_EXAMPLES, keep_tunnel, tunnel, tunnelled
 from hilnas.cli.words import Json
 
 if TYPE_CHECKING:
     from hilnas.daemon.fleet import LabFleet
+    from hilnas.daemon.lab_tunnels import LabTunnels
     from hilnas.provision import DeployOptions, Enrolment, Fleet, Ready, Target
 
 INSTALLED = 3
 """Exit code: all is installed, but nothing there starts the agent."""
 
-Where = Annotated[
-    str, typer.Argument(help="The board: user@host, user@host:port, or a Host of ~/.ssh/config.")
-]
-Fingerprint = Annotated[
-    str, typer.Option(help="Fingerprint of the board's host key, SHA256:…; else known_hosts must have it.")
-]
-Jump = Annotated[str, typer.Option(help="Hosts to jump through, with commas; else as ~/.ssh/config says.")]
-Key = Annotated[list[Path] | None, typer.Option(help="Private key to log in with; repeatable.")]
 TokenFile = Annotated[
     Path | None, typer.Option(help="File with the host's token; else $HILNAS_TOKEN, else the lab's own.")
 ]
-Done = TypeVar("Done")
 
 DEPLOY_EXAMPLES = (
     "Examples:  hilnas device deploy pi@kitchen --fingerprint SHA256:…  |  "
@@ -37,7 +40,6 @@ DEPLOY_EXAMPLES = (
 )
 UPGRADE_EXAMPLES = "Example:  hilnas device upgrade pi@kitchen pi@cellar"
 REMOVE_EXAMPLES = "Example:  hilnas device remove pi@kitchen"
-TUNNEL_EXAMPLES = "Example:  hilnas device tunnel pi@kitchen"
 
 
 def deploy(
@@ -63,6 +65,12 @@ def deploy(
         bool, typer.Option("--governor/--no-governor", help="Have its processors run at one speed.")
     ] = True,
     set_clock: Annotated[bool, typer.Option("--set-clock", help="Give the board this host's time.")] = False,
+    tunnel: Annotated[
+        bool,
+        typer.Option(
+            "--tunnel", help="Have the daemon on this machine hold the way back for its agent from now on."
+        ),
+    ] = False,
     token_file: TokenFile = None,
     json_: Json = False,
 ) -> None:
@@ -70,12 +78,12 @@ def deploy(
 
     Exit codes: 0 done, 1 failed, 2 wrong input, 3 installed, but the board has no systemd to start it.
     """
-    from hilnas.options import parse_options
-    from hilnas.provision import DeployOptions, resolve
+    from hilnas.options import OptionsError, parse_options
+    from hilnas.provision import DeployOptions
 
-    target = resolve(board, jump=jump, keys=key or (), fingerprint=fingerprint)
+    (target,) = targets([board], jump, key, [fingerprint] if fingerprint else None)
     asked: dict[str, Any] = {
-        "host": host or _tunnelled(),
+        "host": host or tunnelled(),
         "name": name,
         "device_class": device_class,
         "cpus": cpus,
@@ -87,13 +95,22 @@ def deploy(
     lab = _lab_fleet()
     ready = lab.wait_ready if lab is not None else None
     if _elsewhere(options.host):
+        if tunnel:
+            raise OptionsError(
+                f"--host {options.host} has its agent dial there, so no tunnel is needed: leave one of the two out"
+            )
         raise typer.Exit(deploy_command(target, options, json_, enrolment=_enrolment(), ready=ready))
-    # Through a tunnel it is there only once somebody holds that open: `hilnas device tunnel`.
-    raise typer.Exit(deploy_command(target, options, json_, token=token(token_file)))
+    secret = token(token_file)
+    held = _hold(target, options, ask_for=tunnel)
+    code = deploy_command(target, options, json_, token=secret, ready=ready if held else None)
+    if not held:
+        say(f"Nobody holds its way back for good yet: hilnas device tunnel {board} --keep")
+    raise typer.Exit(code)
 
 
 def upgrade(
     boards: Annotated[list[str], typer.Argument(help="The boards, as for deploy; the first goes first.")],
+    fingerprint: Fingerprints = None,
     jump: Jump = "",
     key: Key = None,
     json_: Json = False,
@@ -102,59 +119,40 @@ def upgrade(
 
     Exit codes: 0 all are upgraded, 1 one is not, 2 wrong input.
     """
-    from hilnas.provision import Alone, resolve
+    from hilnas.provision import Alone
 
-    targets = [resolve(board, jump=jump, keys=key or ()) for board in boards]
+    found = targets(boards, jump, key, fingerprint)
     lab = _lab_fleet()
     classes = lab.classes() if lab is not None else {}
-    named = [(target, target.name, classes.get(target.name, "")) for target in targets]
+    named = [
+        (target, device, classes.get(device, ""))
+        for target, device in zip(found, device_names(found), strict=True)
+    ]
     raise typer.Exit(upgrade_command(named, lab or Alone(), json_))
 
 
 def remove(
     board: Where, fingerprint: Fingerprint = "", jump: Jump = "", key: Key = None, json_: Json = False
 ) -> None:
-    """Take the agent and all that belongs to it off a board.
+    """Take the agent and all that belongs to it off a board, and the lab's key if a tunnel is kept to it.
 
     Exit codes: 0 nothing is left, 1 failed, 2 wrong input.
     """
+    from hilnas.provision import ProvisionError
     from hilnas.provision import remove as remove_board
-    from hilnas.provision import resolve
 
-    target = resolve(board, jump=jump, keys=key or (), fingerprint=fingerprint)
-    found = known(target, lambda sure: remove_board(sure, ask=ask, progress=_say))
+    (target,) = targets([board], jump, key, [fingerprint] if fingerprint else None)
+    found = known(target, lambda sure: remove_board(sure, ask=ask, progress=say))
+    tunnels = _lab_tunnels()
+    if tunnels is not None and _is_kept(tunnels, target):
+        gone = tunnels.forget(target, ask=ask, progress=say)
+        if gone.left:
+            raise ProvisionError("; ".join(gone.left))
+        found = True
     if json_:
         typer.echo(json.dumps({"board": str(target), "removed": found}))
     else:
         typer.echo(f"{target}: " + ("nothing of the agent is left" if found else "there was no agent"))
-
-
-def tunnel(
-    board: Where,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port on the board's loopback; else the lab's.")
-    ] = None,
-    to: Annotated[str, typer.Option(help="Where it leads, address:port; else the lab on this machine.")] = "",
-    fingerprint: Fingerprint = "",
-    jump: Jump = "",
-    key: Key = None,
-) -> None:
-    """Hold a way back for a board's agent open, for a host that the board cannot dial; until Ctrl-C."""
-    import threading
-
-    from hilnas.provision import Connection, Tunnel, resolve
-
-    target = resolve(board, jump=jump, keys=key or (), fingerprint=fingerprint)
-    name, _, number = (to or _tunnelled()).rpartition(":")
-    known(target, lambda sure: Connection.open(sure, ask).close())
-    held = Tunnel(
-        lambda: Connection.open(target, ask), port or int(number), (name, int(number)), changed=_say
-    )
-    held.start()
-    try:
-        threading.Event().wait()
-    finally:
-        held.stop()
 
 
 def deploy_command(
@@ -172,7 +170,7 @@ def deploy_command(
     report = known(
         target,
         lambda sure: deploy_board(
-            sure, options, token=token, enrolment=enrolment, ask=ask, progress=_say, ready=ready
+            sure, options, token=token, enrolment=enrolment, ask=ask, progress=say, ready=ready
         ),
     )
     if json_:
@@ -190,7 +188,7 @@ def upgrade_command(boards: "list[tuple[Target, str, str]]", fleet: "Fleet", jso
     from hilnas.provision import Board, Outcome
     from hilnas.provision import upgrade as upgrade_boards
 
-    done = upgrade_boards([Board(*board) for board in boards], fleet, ask=ask, progress=_say)
+    done = upgrade_boards([Board(*board) for board in boards], fleet, ask=ask, progress=say)
     if json_:
         typer.echo(json.dumps([each.to_json() for each in done]))
     else:
@@ -201,36 +199,6 @@ def upgrade_command(boards: "list[tuple[Target, str, str]]", fleet: "Fleet", jso
             if each.message:
                 typer.echo(each.message)
     return 0 if all(each.outcome in (Outcome.UPGRADED, Outcome.UNCHANGED) for each in done) else 1
-
-
-def known(target: "Target", work: "Callable[[Target], Done]") -> Done:
-    """Do something with a board whose host key may be new: a person at the terminal is shown it, and confirms.
-
-    Without anybody at a terminal the error stands.
-    """
-    from hilnas.provision import UnknownHostKeyError, remember
-
-    while True:
-        try:
-            return work(target)
-        except UnknownHostKeyError as error:
-            if not sys.stdin.isatty():
-                raise
-            typer.echo(str(error), err=True)
-            answer = typer.prompt("The same? Type yes, or paste the fingerprint", default="no", err=True)
-            if answer.strip() not in ("yes", error.fingerprint):
-                raise
-            typer.echo(f"kept in {remember(target, error.line)}", err=True)
-
-
-def ask(question: str) -> str | None:
-    """Ask for a secret at the terminal; None when nobody is there."""
-    if not sys.stdin.isatty():
-        return None
-    answer: str = typer.prompt(
-        question.rstrip(": "), hide_input=True, default="", show_default=False, err=True
-    )
-    return answer or None
 
 
 def token(file: Path | None) -> str:
@@ -287,6 +255,44 @@ def _lab_fleet() -> "LabFleet | None":
     return LabFleet(Where()) if Lab.open(default_folder()).socket.exists() else None
 
 
+def _lab_tunnels() -> "LabTunnels | None":
+    """Return the tunnels of the daemon that runs on this machine; None when none does."""
+    from hilnas.daemon.client import Where
+    from hilnas.daemon.lab import Lab, default_folder
+    from hilnas.daemon.lab_tunnels import LabTunnels
+
+    return LabTunnels(Where()) if Lab.open(default_folder()).socket.exists() else None
+
+
+def _hold(target: "Target", options: "DeployOptions", *, ask_for: bool) -> bool:
+    """Have the daemon here hold the way back for a board's agent, if that is asked for; True when it does."""
+    from hilnas.options import OptionsError
+
+    tunnels = _lab_tunnels()
+    port = int(options.host.rpartition(":")[2])
+    if not ask_for:
+        return tunnels is not None and _is_kept(tunnels, target, port)
+    if tunnels is None:
+        raise OptionsError(
+            "--tunnel: no daemon runs on this machine that could hold it: start it with `hilnas daemon`, or hold the "
+            f"tunnel yourself with `hilnas device tunnel {target}`"
+        )
+    keep_tunnel(tunnels, target, port)
+    return True
+
+
+def _is_kept(tunnels: "LabTunnels", target: "Target", port: int | None = None) -> bool:
+    """Does a daemon hold a tunnel to a board, on that port if one is given? One that cannot be asked is a warning."""
+    from hilnas.daemon.client import DaemonError
+
+    try:
+        found = tunnels.find(target)
+    except DaemonError as error:
+        say(f"Warning: whether a tunnel to {target} is kept cannot be told: {error}")
+        return False
+    return found is not None and port in (None, found.port)
+
+
 def _elsewhere(address: str) -> bool:
     """Is an address another machine's than the board itself?"""
     import ipaddress
@@ -296,14 +302,3 @@ def _elsewhere(address: str) -> bool:
         return not ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name != "localhost"
-
-
-def _tunnelled() -> str:
-    """Return where the lab on this machine listens for agents behind tunnels: the same port on the board."""
-    from hilnas.daemon.lab import Lab, default_folder
-
-    return Lab.open(default_folder()).options.listen_local
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

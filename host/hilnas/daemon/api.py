@@ -16,6 +16,8 @@ from hilnas.daemon.access import Access
 from hilnas.daemon.api_devices import DeviceService
 from hilnas.daemon.api_farm import FarmService
 from hilnas.daemon.api_searches import SearchService
+from hilnas.daemon.api_tunnels import TunnelService
+from hilnas.daemon.tunnels import down
 from hilnas_protos.v1 import daemon_pb2 as api
 from hilnas_protos.v1 import daemon_pb2_grpc
 
@@ -45,6 +47,7 @@ def api_services(daemon: "Daemon", access: Access) -> list[AddService]:
         partial(add.add_DaemonServiceServicer_to_server, _DaemonService(daemon, access)),
         partial(add.add_SearchServiceServicer_to_server, SearchService(lab, searches, daemon.record, access)),
         partial(add.add_DeviceServiceServicer_to_server, DeviceService(farm, searches, access)),
+        partial(add.add_TunnelServiceServicer_to_server, TunnelService(daemon.tunnels, access)),
         partial(add.add_FarmServiceServicer_to_server, FarmService(farm, searches, access)),
         _add_reflection,
     ]
@@ -128,5 +131,6 @@ class _DaemonService(daemon_pb2_grpc.DaemonServiceServicer):
                 f"{name} is held back ({kept.hold}): {kept.reason}"
                 for name, kept in sorted(daemon.farm.registry.kept.items())
                 if kept.hold == "QUARANTINED"
-            ],
+            ]
+            + down(daemon.tunnels),
         )

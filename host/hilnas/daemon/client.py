@@ -54,6 +54,7 @@ class Stubs:
     daemon: Any
     searches: Any
     devices: Any
+    tunnels: Any
 
 
 @contextmanager
@@ -65,6 +66,7 @@ def daemon_at(where: Where) -> Iterator[Stubs]:
             daemon_pb2_grpc.DaemonServiceStub(channel),
             daemon_pb2_grpc.SearchServiceStub(channel),
             daemon_pb2_grpc.DeviceServiceStub(channel),
+            daemon_pb2_grpc.TunnelServiceStub(channel),
         )
     except grpc.RpcError as error:
         raise _in_words(error, where) from error

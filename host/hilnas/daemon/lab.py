@@ -45,6 +45,8 @@ class LabOptions(Options):
     """A device in quarantine reads the reference model so often."""
     keep_days: float = Field(30, ge=0)
     """Models that no search refers to, and examples, are removed after so many days; 0 keeps them."""
+    tunnel_silence_s: float = Field(30, ge=1, le=600)
+    """A board behind a tunnel that says nothing for so long is dialled anew."""
 
     @field_validator("user_weights")
     @classmethod
@@ -126,6 +128,11 @@ class Lab:
     def authority(self) -> Path:
         """Folder of the lab's certificate authority."""
         return self.folder / "ca"
+
+    @property
+    def ssh(self) -> Path:
+        """Folder of the key and the list of the tunnels that the daemon holds."""
+        return self.folder / "ssh"
 
     @property
     def token_file(self) -> Path:

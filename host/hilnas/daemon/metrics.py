@@ -13,6 +13,7 @@ from hilnas import __version__
 
 if TYPE_CHECKING:
     from hilnas.daemon.searches import Searches
+    from hilnas.daemon.tunnels import Tunnels
     from hilnas.farm import Farm
 
 _WAITS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 120, 600)
@@ -21,8 +22,8 @@ _WAITS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30, 120, 600)
 class Metrics(Collector):
     """Reads farm and searches when it is asked; only how long jobs waited is counted as it happens."""
 
-    def __init__(self, farm: "Farm", searches: "Searches") -> None:
-        self._farm, self._searches = farm, searches
+    def __init__(self, farm: "Farm", searches: "Searches", tunnels: "Tunnels | None" = None) -> None:
+        self._farm, self._searches, self._tunnels = farm, searches, tunnels
         self.registry = CollectorRegistry()
         self.registry.register(self)
         waited = Histogram(
@@ -55,6 +56,12 @@ class Metrics(Collector):
         for status, count in Counter(str(s.submission.status) for s in self._searches.all()).items():
             searches.add_metric([status], count)
         yield searches
+        up = GaugeMetricFamily(
+            "hilnas_tunnel_up", "Whether the tunnel to a board is up.", labels=["board", "via"]
+        )
+        for held in self._tunnels.all() if self._tunnels is not None else ():
+            up.add_metric([held.kept.board, held.kept.via], held.tunnel.is_up)
+        yield up
 
     def _of_devices(self) -> Iterator[Metric]:
         by_state = GaugeMetricFamily(

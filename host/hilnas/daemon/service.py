@@ -19,6 +19,8 @@ from hilnas.daemon.lab import SETTINGS_FILE, Lab
 from hilnas.daemon.metrics import Metrics
 from hilnas.daemon.notify import keep_alive, notify
 from hilnas.daemon.searches import Searches
+from hilnas.daemon.tunnel_book import TunnelBook
+from hilnas.daemon.tunnels import Tunnels
 from hilnas.daemon.warden import Warden
 from hilnas.farm import Farm
 from hilnas.farm.lab_book import LabBook
@@ -50,6 +52,7 @@ class Daemon:
     record: Record
     farm: Farm
     searches: Searches
+    tunnels: Tunnels
     started_unix: float = field(default_factory=time.time)
     agents_address: str = ""
     api_address: str = ""
@@ -86,15 +89,18 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         shares = Shares(lab.options.user_weights)
         farm = Farm(lab.models, None, lab.examples, book, strict=True, shares=shares)
         searches = Searches(lab, Submissions(record), farm)
-        daemon = Daemon(lab, record, farm, searches)
+        tunnels = Tunnels(TunnelBook(lab.ssh), lab.options.tunnel_silence_s)
+        daemon = Daemon(lab, record, farm, searches, tunnels)
+        stack.push_async_callback(tunnels.close)
         stack.push_async_callback(farm.close, BACK_IN_MS)
         farm.start()
         if lab.options.metrics:
-            Metrics(farm, searches).serve(lab.options.metrics)
+            Metrics(farm, searches, tunnels).serve(lab.options.metrics)
         health, authority = Health(), _authority(lab)
         agents = AgentServer(farm, lab.token(), authority)
         stack.push_async_callback(agents.stop)
         daemon.agents_address = await agents.start(lab.options.listen_local)
+        tunnels.to = _address(daemon.agents_address)
         if authority is not None:
             await _let_in(stack, daemon, agents, authority, health)
         api = SocketServer([*api_services(daemon, SocketAccess()), health.add])
@@ -108,12 +114,18 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
             searches.keep_progress(),
             Warden(farm, lab.options.canary_minutes * 60).run(),
             _clean_up(lab, record),
+            tunnels.run(),
         ):
             await _beside(stack, work)
         # Last in, first out: searches stop while farm and API are still there to take what they finish.
         stack.push_async_callback(searches.close)
         searches.start()
         yield daemon
+
+
+def _address(text: str) -> tuple[str, int]:
+    name, _, port = text.rpartition(":")
+    return name.strip("[]"), int(port)
 
 
 def _authority(lab: Lab) -> Authority | None:

@@ -11,6 +11,7 @@ from hilnas.provision.errors import (
     UnfitBoardError,
     UnknownHostKeyError,
 )
+from hilnas.provision.kept import Kept
 from hilnas.provision.options import DeployOptions
 from hilnas.provision.remove import remove
 from hilnas.provision.target import Target, resolve
@@ -27,6 +28,7 @@ __all__ = [
     "DeployOptions",
     "Enrolment",
     "Fleet",
+    "Kept",
     "LostLinkError",
     "Outcome",
     "ProvisionError",

@@ -57,6 +57,11 @@ class Connection:
         """Paramiko's transport."""
         return self._transport
 
+    @property
+    def host_keys(self) -> tuple[str, ...]:
+        """Host keys of the hosts on the way, all verified, the board's last: "ssh-ed25519 AAAA…" each."""
+        return tuple(ways.text_of(client.get_transport().get_remote_server_key()) for client in self._clients)
+
     def run(
         self, words: Sequence[str], *, sudo: bool = False, content: bytes = b"", timeout_s: float = 60.0
     ) -> Result:

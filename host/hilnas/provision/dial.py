@@ -124,7 +124,10 @@ def _log_in(target: Target, way: Any, ask: Ask, timeout_s: float) -> Any:
 
 def _connect(client: Any, target: Target, way: Any, secrets: dict[str, str], timeout_s: float) -> None:
     client.set_missing_host_key_policy(_Policy(target))
-    if not target.fingerprint:
+    if target.host_key:
+        entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{target.known_name} {target.host_key}")
+        client.get_host_keys().add(target.known_name, entry.key.get_name(), entry.key)
+    elif not target.fingerprint:
         for file in target.known_hosts:
             with contextlib.suppress(OSError):
                 client.load_system_host_keys(str(file))
@@ -137,7 +140,8 @@ def _connect(client: Any, target: Target, way: Any, secrets: dict[str, str], tim
             password=secrets.get("password"),
             passphrase=secrets.get("passphrase"),
             key_filename=keys or None,
-            look_for_keys=not keys,
+            look_for_keys=not keys and not target.only_keys,
+            allow_agent=not target.only_keys,
             sock=way,
             timeout=timeout_s,
             banner_timeout=2 * timeout_s,
@@ -145,11 +149,7 @@ def _connect(client: Any, target: Target, way: Any, secrets: dict[str, str], tim
             channel_timeout=2 * timeout_s,
         )
     except paramiko.BadHostKeyException as error:
-        raise ChangedHostKeyError(
-            f"the host key of {target.known_name} is not the one in known_hosts: it offers {fingerprint_of(error.key)}. "
-            "Either the board was installed anew, or somebody stands between. Ask whoever looks after it; if it was, "
-            f"ssh-keygen -R '{target.known_name}' and give --fingerprint with what its console says"
-        ) from error
+        raise ChangedHostKeyError(_changed(target, error.key)) from error
     except (paramiko.AuthenticationException, HostKeyError):
         raise
     except paramiko.SSHException as error:
@@ -160,6 +160,17 @@ def _connect(client: Any, target: Target, way: Any, secrets: dict[str, str], tim
         raise ProvisionError(
             f"{target} ended the connection ({error}): look at its log, journalctl -u ssh"
         ) from error
+
+
+def _changed(target: Target, key: Any) -> str:
+    where, remedy = "in known_hosts", f"ssh-keygen -R '{target.known_name}' and give --fingerprint"
+    if target.host_key:
+        where, remedy = "that was kept", "keep the tunnel again, and give --fingerprint"
+    return (
+        f"the host key of {target.known_name} is not the one {where}: it offers {fingerprint_of(key)}. "
+        "Either the board was installed anew, or somebody stands between. Ask whoever looks after it; if it was, "
+        f"{remedy} with what its console says"
+    )
 
 
 def _answered(secrets: dict[str, str], kind: str, answer: str | None) -> bool:
@@ -174,6 +185,11 @@ def _refused(target: Target, secrets: dict[str, str]) -> str:
     tried = (
         ", ".join(str(key) for key in target.keys if key.exists()) or "the agent's keys and those in ~/.ssh"
     )
+    if target.only_keys:
+        return (
+            f"{target} does not let the lab's key in: has its authorized_keys been written anew? Keep the tunnel again, "
+            "with hilnas device tunnel BOARD --keep"
+        )
     what = "the password is wrong" if secrets else f"it takes none of {tried}"
     return (
         f"{target} does not let us in: {what}, or there is no user {target.user}. Put your key there with "
@@ -191,6 +207,11 @@ def _again(way: Any, target: Target, timeout_s: float) -> Any:
     return _socket(target, timeout_s)
 
 
+def text_of(key: Any) -> str:
+    """Return a host key as known_hosts has it after the name: "ssh-ed25519 AAAA…"."""
+    return f"{key.get_name()} {key.get_base64()}"
+
+
 def _kind(key: Any) -> str:
     """Return the kind of a key as its file is named: ed25519, ecdsa, rsa."""
     name: str = key.get_name()
@@ -206,8 +227,10 @@ class _Policy(paramiko.RejectPolicy):  # type: ignore[misc]
     def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
         """Compare fingerprints."""
         found, wanted = fingerprint_of(key), self._target.fingerprint
+        if self._target.host_key:
+            raise ChangedHostKeyError(_changed(self._target, key))
         if not wanted:
-            line = f"{self._target.known_name} {key.get_name()} {key.get_base64()}"
+            line = f"{self._target.known_name} {text_of(key)}"
             raise UnknownHostKeyError(str(self._target), _kind(key), found, line)
         if found != wanted:
             raise ChangedHostKeyError(

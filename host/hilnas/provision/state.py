@@ -37,6 +37,8 @@ class BoardState:
     account: bool = False
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the files that are ours, by path."""
+    device: str = ""
+    """Name under which its agent dials in."""
     certificate: Certificate | None = None
     enabled: frozenset[str] = frozenset()
     """Units that start at boot."""
@@ -83,6 +85,7 @@ def parse(text: str) -> BoardState:
         releases=frozenset(releases),
         account=bool(values.get("account")),
         files=files,
+        device=values.get("device", ""),
         certificate=_certificate(values),
         enabled=frozenset(enabled),
         active=frozenset(active),

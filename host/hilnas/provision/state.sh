@@ -13,6 +13,7 @@ say account "$(id -u $user 2>/dev/null)"
 for file in $config/agent.env $units/hilnas-agent.service $units/hilnas-governor.service; do
   [ ! -f $file ] || say file "$(sha256sum $file)"
 done
+say device "$(sed -n 's/^HILNAS_AGENT_ARGS=.*--name=\([^" ]*\).*/\1/p' $config/agent.env 2>/dev/null)"
 identity=$state/identity/current
 [ -d $identity ] || identity=$state/identity
 if [ -f $identity/cert.pem ] && [ -f $identity/key.pem ]; then

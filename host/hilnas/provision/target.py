@@ -30,6 +30,10 @@ class Target:
     fingerprint: str = ""
     """The host key's, "SHA256:…"; known_hosts decides when it is empty."""
     known_hosts: tuple[Path, ...] = ()
+    host_key: str = ""
+    """The host key itself, "ssh-ed25519 AAAA…"; fingerprint and known_hosts decide when it is empty."""
+    only_keys: bool = False
+    """Log in with `keys` alone: no SSH agent, no other keys of whoever runs this."""
 
     @property
     def known_name(self) -> str:

@@ -1,7 +1,6 @@
 """A way back: the board's agent dials a port of its own loopback, and SSH carries the connection to the host."""
 
 import contextlib
-import logging
 import random
 import socket
 import threading
@@ -14,8 +13,6 @@ import paramiko
 from hilnas.errors import HilnasError
 from hilnas.provision.connection import Connection
 from hilnas.provision.errors import LostLinkError, ProvisionError
-
-_log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 _BLOCK = 1 << 15
@@ -39,7 +36,9 @@ class Tunnel:
     """Carries connections from a port of a board's loopback to the host, and keeps itself up.
 
     `connect` logs in to the board; `to` is where the host listens: (address, port), or the path of a Unix socket.
-    `state` says in a sentence how it is, for people. Threads of its own; `start` and `stop` may be called from any.
+    `clear` is done with each new connection, so that no half of an earlier tunnel holds the port; without it root does
+    that, where the port is taken. `state` says in a sentence how it is, for people, and `since_unix` for how long it
+    has been up or down. Threads of its own; `start` and `stop` may be called from any.
     """
 
     def __init__(
@@ -50,13 +49,20 @@ class Tunnel:
         *,
         silence_s: float = 30.0,
         changed: Callable[[str], object] = lambda state: None,
+        clear: Callable[[Connection], object] | None = None,
     ) -> None:
-        self._connect, self._port, self._to = connect, board_port, to
+        self._connect, self._port, self._to, self._clear = connect, board_port, to, clear
         self._silence_s, self._changed = silence_s, changed
         self._over, self._up = threading.Event(), threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="tunnel", daemon=True)
         self._link: Connection | None = None
         self.state = "not started"
+        self.since_unix = time.time()
+
+    @property
+    def is_up(self) -> bool:
+        """True while the port of the board leads here."""
+        return self._up.is_set()
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -67,14 +73,14 @@ class Tunnel:
         if not self._up.wait(timeout_s):
             raise ProvisionError(self.state)
 
-    def stop(self) -> None:
-        """End it and all that it carries."""
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End it and all that it carries; one that is dialling ends by itself when that takes longer."""
         self._over.set()
         link = self._link
         if link is not None:
             link.close()
         if self._keeper.is_alive():
-            self._keeper.join(10)
+            self._keeper.join(timeout_s)
 
     def _keep(self) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -89,7 +95,7 @@ class Tunnel:
             except (OSError, EOFError, paramiko.SSHException) as error:
                 self._say(f"the tunnel broke off ({error})")
             finally:
-                self._up.clear()
+                self._mark(is_up=False)
                 self._link = None
             # One that held for a while was no failure to begin.
             pause_s = _FIRST_PAUSE_S if time.monotonic() - began > _LONGEST_PAUSE_S else pause_s
@@ -100,19 +106,21 @@ class Tunnel:
     def _serve(self, link: Connection) -> None:
         """Carry until the link breaks or we are stopped."""
         self._open_port(link)
+        self._mark(is_up=True)
         self._say(f"up: port {self._port} of {link.target} leads here")
-        self._up.set()
         while not self._over.wait(self._silence_s / 3):
             self._ping(link)
 
     def _open_port(self, link: Connection) -> None:
+        if self._clear is not None:
+            self._clear(link)
         for attempt in (1, 2):
             try:
                 link.transport.request_port_forward(_LOOPBACK, self._port, self._accept)
             except paramiko.SSHException as error:
                 if not link.transport.is_active():
                     raise LostLinkError(f"the connection to {link.target} broke off") from error
-                if attempt == 1 and self._free_port(link):
+                if attempt == 1 and self._clear is None and self._free_port(link):
                     continue
                 raise ProvisionError(
                     f"{link.target} opens no port {self._port} for a tunnel: another program listens there (give another "
@@ -166,10 +174,14 @@ class Tunnel:
         channel.close()
         sock.close()
 
+    def _mark(self, *, is_up: bool) -> None:
+        if is_up != self._up.is_set():
+            self.since_unix = time.time()
+            (self._up.set if is_up else self._up.clear)()
+
     def _say(self, state: str) -> None:
         if state != self.state:
             self.state = state
-            _log.info("%s", state)
             self._changed(state)
 
 

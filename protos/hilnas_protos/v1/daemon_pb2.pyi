@@ -359,3 +359,71 @@ class ReportDeviceRequest(_message.Message):
 class ReportDeviceResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class TunnelHop(_message.Message):
+    __slots__ = ("user", "host", "port", "host_key")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    HOST_KEY_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    host: str
+    port: int
+    host_key: str
+    def __init__(self, user: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., host_key: _Optional[str] = ...) -> None: ...
+
+class Tunnel(_message.Message):
+    __slots__ = ("board", "port", "hops", "state", "since_unix", "message", "kept_by", "kept_unix")
+    BOARD_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_UNIX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    KEPT_BY_FIELD_NUMBER: _ClassVar[int]
+    KEPT_UNIX_FIELD_NUMBER: _ClassVar[int]
+    board: str
+    port: int
+    hops: _containers.RepeatedCompositeFieldContainer[TunnelHop]
+    state: str
+    since_unix: float
+    message: str
+    kept_by: str
+    kept_unix: float
+    def __init__(self, board: _Optional[str] = ..., port: _Optional[int] = ..., hops: _Optional[_Iterable[_Union[TunnelHop, _Mapping]]] = ..., state: _Optional[str] = ..., since_unix: _Optional[float] = ..., message: _Optional[str] = ..., kept_by: _Optional[str] = ..., kept_unix: _Optional[float] = ...) -> None: ...
+
+class ListTunnelsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListTunnelsResponse(_message.Message):
+    __slots__ = ("tunnels",)
+    TUNNELS_FIELD_NUMBER: _ClassVar[int]
+    tunnels: _containers.RepeatedCompositeFieldContainer[Tunnel]
+    def __init__(self, tunnels: _Optional[_Iterable[_Union[Tunnel, _Mapping]]] = ...) -> None: ...
+
+class GetTunnelKeyRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetTunnelKeyResponse(_message.Message):
+    __slots__ = ("public_key",)
+    PUBLIC_KEY_FIELD_NUMBER: _ClassVar[int]
+    public_key: str
+    def __init__(self, public_key: _Optional[str] = ...) -> None: ...
+
+class KeepTunnelRequest(_message.Message):
+    __slots__ = ("port", "hops", "user")
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    port: int
+    hops: _containers.RepeatedCompositeFieldContainer[TunnelHop]
+    user: str
+    def __init__(self, port: _Optional[int] = ..., hops: _Optional[_Iterable[_Union[TunnelHop, _Mapping]]] = ..., user: _Optional[str] = ...) -> None: ...
+
+class ForgetTunnelRequest(_message.Message):
+    __slots__ = ("hops",)
+    HOPS_FIELD_NUMBER: _ClassVar[int]
+    hops: _containers.RepeatedCompositeFieldContainer[TunnelHop]
+    def __init__(self, hops: _Optional[_Iterable[_Union[TunnelHop, _Mapping]]] = ...) -> None: ...

@@ -737,6 +737,215 @@ class DeviceService(object):
             _registered_method=True)
 
 
+class TunnelServiceStub(object):
+    """Tunnels that the daemon holds to boards which only SSH reaches: users see them, admins change them.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListTunnels = channel.unary_unary(
+                '/hilnas_protos.v1.TunnelService/ListTunnels',
+                request_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.ListTunnelsRequest.SerializeToString,
+                response_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.ListTunnelsResponse.FromString,
+                _registered_method=True)
+        self.GetTunnelKey = channel.unary_unary(
+                '/hilnas_protos.v1.TunnelService/GetTunnelKey',
+                request_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.GetTunnelKeyRequest.SerializeToString,
+                response_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.GetTunnelKeyResponse.FromString,
+                _registered_method=True)
+        self.KeepTunnel = channel.unary_unary(
+                '/hilnas_protos.v1.TunnelService/KeepTunnel',
+                request_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.KeepTunnelRequest.SerializeToString,
+                response_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.Tunnel.FromString,
+                _registered_method=True)
+        self.ForgetTunnel = channel.unary_unary(
+                '/hilnas_protos.v1.TunnelService/ForgetTunnel',
+                request_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.ForgetTunnelRequest.SerializeToString,
+                response_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.Tunnel.FromString,
+                _registered_method=True)
+
+
+class TunnelServiceServicer(object):
+    """Tunnels that the daemon holds to boards which only SSH reaches: users see them, admins change them.
+    """
+
+    def ListTunnels(self, request, context):
+        """All tunnels, and how they do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTunnelKey(self, request, context):
+        """The public half of the key that the daemon logs in with; made at the first call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepTunnel(self, request, context):
+        """Holds one from now on, over restarts; one to the same board by the same way is replaced. INVALID_ARGUMENT for
+        what leads nowhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetTunnel(self, request, context):
+        """Ends one for good. NOT_FOUND when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TunnelServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListTunnels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTunnels,
+                    request_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.ListTunnelsRequest.FromString,
+                    response_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.ListTunnelsResponse.SerializeToString,
+            ),
+            'GetTunnelKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTunnelKey,
+                    request_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.GetTunnelKeyRequest.FromString,
+                    response_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.GetTunnelKeyResponse.SerializeToString,
+            ),
+            'KeepTunnel': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepTunnel,
+                    request_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.KeepTunnelRequest.FromString,
+                    response_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.Tunnel.SerializeToString,
+            ),
+            'ForgetTunnel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetTunnel,
+                    request_deserializer=hilnas__protos_dot_v1_dot_daemon__pb2.ForgetTunnelRequest.FromString,
+                    response_serializer=hilnas__protos_dot_v1_dot_daemon__pb2.Tunnel.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'hilnas_protos.v1.TunnelService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('hilnas_protos.v1.TunnelService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class TunnelService(object):
+    """Tunnels that the daemon holds to boards which only SSH reaches: users see them, admins change them.
+    """
+
+    @staticmethod
+    def ListTunnels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilnas_protos.v1.TunnelService/ListTunnels',
+            hilnas__protos_dot_v1_dot_daemon__pb2.ListTunnelsRequest.SerializeToString,
+            hilnas__protos_dot_v1_dot_daemon__pb2.ListTunnelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTunnelKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilnas_protos.v1.TunnelService/GetTunnelKey',
+            hilnas__protos_dot_v1_dot_daemon__pb2.GetTunnelKeyRequest.SerializeToString,
+            hilnas__protos_dot_v1_dot_daemon__pb2.GetTunnelKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepTunnel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilnas_protos.v1.TunnelService/KeepTunnel',
+            hilnas__protos_dot_v1_dot_daemon__pb2.KeepTunnelRequest.SerializeToString,
+            hilnas__protos_dot_v1_dot_daemon__pb2.Tunnel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetTunnel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hilnas_protos.v1.TunnelService/ForgetTunnel',
+            hilnas__protos_dot_v1_dot_daemon__pb2.ForgetTunnelRequest.SerializeToString,
+            hilnas__protos_dot_v1_dot_daemon__pb2.Tunnel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class FarmServiceStub(object):
     """The farm, for searches in other processes.
     """

@@ -109,12 +109,13 @@ def test_arguments_of_an_agent():
 def test_what_a_board_has_is_read_back():
     found = parse(
         "current=0.1.0-aa\nprevious=\nrelease=0.1.0-aa\nrelease=0.0.9-bb\naccount=999\n"
-        f"file=abc  {layout.ENVIRONMENT}\nsubject=subject=OU=device,CN=pi-7\n"
+        f"device=pi-7\nfile=abc  {layout.ENVIRONMENT}\nsubject=subject=OU=device,CN=pi-7\n"
         "begins=Nov 28 03:00:00 2026 GMT\nends=Dec 28 03:00:00 2026 GMT\nauthority=ff  /x/ca.pem\n"
         "unit=hilnas-agent.service enabled active\nunit=hilnas-governor.service enabled inactive\n"
     )
     assert (found.current, found.previous, found.account) == ("0.1.0-aa", "", True)
     assert found.releases == {"0.1.0-aa", "0.0.9-bb"}
+    assert found.device == "pi-7"
     assert found.files == {layout.ENVIRONMENT: "abc"}
     assert found.enabled == set(UNITS) and found.active == {layout.AGENT_UNIT}
     assert found.certificate.name == "pi-7" and found.certificate.authority == "ff"
