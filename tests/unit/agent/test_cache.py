@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,26 @@ def test_the_quota_always_holds(tmp_path_factory, sizes):
     for number, size in enumerate(sizes):
         put(cache, bytes([number]) * size)
         assert sum(path.stat().st_size for path in cache.root.iterdir()) <= 1000
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), min_size=1, max_size=15))
+def test_the_quota_holds_for_two_that_share_a_directory(tmp_path_factory, puts):
+    root = tmp_path_factory.mktemp("cache")
+    caches = ModelCache(root, 1000), ModelCache(root, 1000)
+    for number, (second, size) in enumerate(puts):
+        time.sleep(0.01)  # a file system's clock ticks every few ms
+        put(caches[second], bytes([number]) * size)
+        assert sum(path.stat().st_size for path in root.iterdir()) <= 1000
+
+
+def test_a_transfer_that_was_given_up_takes_no_room_for_good(cache):
+    for number in range(20):
+        partial = cache.begin(digest_of(b"%d" % number), 300)
+        partial.write(b"x")
+        partial.close()
+    kept = [put(cache, bytes([number]) * 300) for number in range(3)]
+    assert all(has(cache, digest, 300) for digest in kept)
 
 
 def test_the_longest_unused_is_dropped_first(cache):
