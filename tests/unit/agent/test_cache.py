@@ -220,6 +220,20 @@ def test_a_full_disk_is_named_with_its_remedy(cache, monkeypatch):
     assert "free at least 5 bytes" in str(caught.value)
 
 
+def test_a_large_model_whose_writing_out_fails_is_not_there(tmp_path, monkeypatch):
+    cache, content = ModelCache(tmp_path, 4 << 20), random.Random(0).randbytes(2 << 20)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", full)
+        with pytest.raises(CacheError, match="is full"):
+            put(cache, content)
+    assert not has(cache, digest_of(content), len(content))
+    assert has(cache, put(cache, content), len(content))
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CacheError, match="--cache-dir"):
