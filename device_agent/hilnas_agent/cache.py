@@ -3,6 +3,9 @@
 Files: `<digest>` is a whole, verified model; `<digest>.part` one that is still arriving. The time
 of last use is the file's modification time, so the order outlives the process. Locks (flock) let
 several agents share a directory: a model in use is not dropped, a part has one writer.
+
+What is here can be had again, and a process believes no file that it has not hashed itself. So
+nothing waits for the disk for safety's sake: what a power cut tears is found out, and fetched anew.
 """
 
 import contextlib
@@ -12,11 +15,16 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from hilnas_agent.room import NoRoomError, Room
+
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_OURS = re.compile(r"[0-9a-f]{64}(\.[0-9]+)?(\.part)?")
 _BLOCK = 1 << 16
+_WRITE_OUT_FROM = 1 << 20
+"""A file of so many bytes is written out at once: else the kernel would do so beside the measurement."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -50,8 +58,17 @@ class Held:
 class Partial:
     """A model that is arriving. `offset` is where the next byte belongs; close keeps it for later."""
 
-    def __init__(self, path: Path, final: Path, fd: int, size_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        final: Path,
+        fd: int,
+        size_bytes: int,
+        renaming: Callable[[], AbstractContextManager[None]],
+        verified: Callable[[str, os.stat_result], object],
+    ) -> None:
         self._path, self._final, self._fd, self._size = path, final, fd, size_bytes
+        self._renaming, self._verified = renaming, verified
         self._hash = hashlib.sha256()
         self.offset = 0
         if os.fstat(fd).st_size > size_bytes:
@@ -82,9 +99,11 @@ class Partial:
             self.discard()
             raise WrongContentError(f"asked for {self._final.name} and received content of hash {got}")
         try:
-            os.fsync(self._fd)
-            self._path.replace(self._final)
-            _sync_directory(self._final.parent)
+            if self._size >= _WRITE_OUT_FROM:
+                os.fdatasync(self._fd)
+            with self._renaming():
+                self._path.replace(self._final)
+            self._verified(self._final.name, os.fstat(self._fd))
         except OSError as error:
             raise _disk_error(error, self._final.parent, self._size) from error
         finally:
@@ -111,6 +130,7 @@ class ModelCache:
     def __init__(self, root: Path, quota_bytes: int) -> None:
         self.root, self.quota_bytes = root, quota_bytes
         self._verified: dict[str, tuple[int, int]] = {}
+        self._room = Room(root, quota_bytes, lambda name: self._verified.pop(name, None))
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -135,8 +155,7 @@ class ModelCache:
             return None
         with contextlib.suppress(OSError):
             os.utime(fd)
-        changed = os.fstat(fd)
-        self._verified[digest] = (changed.st_ino, changed.st_mtime_ns)
+        self._note(digest, os.fstat(fd))
         if not path.exists():  # Another agent dropped it between the opening and the lock.
             os.close(fd)
             return None
@@ -150,22 +169,25 @@ class ModelCache:
                 f"model of {size_bytes} bytes is larger than the cache's quota of {self.quota_bytes} bytes; "
                 "raise --cache-mib"
             )
-        part = final.with_name(f"{digest}.part")
         try:
-            fd = _open_locked(part)
-            if fd is None:  # Another agent is fetching the same model into the same directory.
-                part = final.with_name(f"{digest}.{os.getpid()}.part")
-                fd = _open_locked(part)
-            if fd is None:
-                raise CacheError(f"{part} is locked by another process; give this agent its own --cache-dir")
-            try:
-                self._make_room(size_bytes, keep=part)
-                return Partial(part, final, fd, size_bytes)
-            except BaseException:
-                os.close(fd)
-                raise
+            with self._room.own_change():
+                part, fd = _open_part(final)
+                try:
+                    self._room.make(size_bytes, keep=part)
+                    return Partial(part, final, fd, size_bytes, self._room.own_change, self._note)
+                except BaseException:
+                    os.close(fd)
+                    raise
+        except NoRoomError as error:
+            raise CacheError(
+                f"no room for {size_bytes} bytes in {self.root}: {error}; raise --cache-mib"
+            ) from error
         except OSError as error:
             raise _disk_error(error, self.root, size_bytes) from error
+
+    def _note(self, digest: str, facts: os.stat_result) -> None:
+        """Remembers a file whose hash is known to be right."""
+        self._verified[digest] = _state(facts)
 
     def _path(self, digest: str) -> Path:
         if not is_digest(digest):
@@ -175,32 +197,23 @@ class ModelCache:
     def _sound(self, digest: str, size_bytes: int, fd: int, facts: os.stat_result) -> bool:
         if not stat.S_ISREG(facts.st_mode) or facts.st_size != size_bytes:
             return False
-        if self._verified.get(digest) == (facts.st_ino, facts.st_mtime_ns):
+        if self._verified.get(digest) == _state(facts):
             return True
         found = hashlib.sha256()
         while block := os.read(fd, _BLOCK):
             found.update(block)
         return found.hexdigest() == digest
 
-    def _make_room(self, size_bytes: int, keep: Path) -> None:
-        entries = []
-        for path in self.root.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if _OURS.fullmatch(path.name) and path != keep:
-                    facts = path.lstat()
-                    entries.append((facts.st_mtime_ns, facts.st_size, path))
-        used = sum(size for _, size, _ in entries)
-        for _, size, path in sorted(entries):
-            if used + size_bytes <= self.quota_bytes:
-                return
-            if _drop(path):
-                used -= size
-                self._verified.pop(path.name, None)
-        if used + size_bytes > self.quota_bytes:
-            raise CacheError(
-                f"no room for {size_bytes} bytes in {self.root}: {used} of {self.quota_bytes} bytes are "
-                "in use; raise --cache-mib"
-            )
+
+def _open_part(final: Path) -> tuple[Path, int]:
+    part = final.with_name(f"{final.name}.part")
+    fd = _open_locked(part)
+    if fd is None:  # Another agent is fetching the same model into the same directory.
+        part = final.with_name(f"{final.name}.{os.getpid()}.part")
+        fd = _open_locked(part)
+    if fd is None:
+        raise CacheError(f"{part} is locked by another process; give this agent its own --cache-dir")
+    return part, fd
 
 
 def _open_locked(path: Path) -> int | None:
@@ -213,28 +226,9 @@ def _open_locked(path: Path) -> int | None:
     return fd
 
 
-def _drop(path: Path) -> bool:
-    """Deletes a file unless someone holds it."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _state(facts: os.stat_result) -> tuple[int, int]:
+    """What tells that a file has not been changed or replaced."""
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def _disk_error(error: OSError, root: Path, size_bytes: int) -> CacheError:

@@ -20,6 +20,8 @@ OPTIONS = (
     # A window that grows with the link serves throughput; this process is to stay small.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1 << 19),
+    # A model is received by the thread that asked for it: handing each piece over costs more than a small one.
+    ("SingleThreadedUnaryStream", 1),
     # A proxy for the web has no business between an agent and its host.
     ("grpc.enable_http_proxy", 0),
     # A channel that is opened anew, with a new certificate, must not take the old one's connection.

@@ -39,7 +39,7 @@ class SessionHooks(protocol.Hooks):
         self.cpus: list[int] = []
         self.lowest_khz: int | None = None
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
-        self.before = conditions.read()
+        self.before = conditions.Reading(None, "", None, None)
 
     def prepare(self, settings: Settings, cpus: list[int], fixed_work_ns: int | None = None) -> None:
         """Takes the session's own limits, before its model is loaded.

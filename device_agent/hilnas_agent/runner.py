@@ -130,9 +130,9 @@ class Runner:
             with self._changed:
                 self._current = None
             if result is not None:
-                _log.info("job %s: %s %s", job.job_id, wire.Verdict.Name(result.verdict)[8:], result.message)
                 self._deliver(result)
                 self._delivered = time.perf_counter()
+                _log.info("job %s: %s %s", job.job_id, wire.Verdict.Name(result.verdict)[8:], result.message)
         except Exception as error:  # noqa: BLE001
             # An error of the agent's own must cost one job, not the thread that all others need.
             _log.exception("job %s failed inside the agent", job.job_id)

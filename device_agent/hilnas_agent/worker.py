@@ -12,6 +12,7 @@ An answer is a byte for each stage reached (see `stages`), four bytes of length,
 JSON, and the raw samples as little-endian uint64, in ns.
 """
 
+import codecs
 import gc
 import json
 import os
@@ -109,6 +110,8 @@ def _preload(path: str) -> tuple[runtimes.Runtime | None, str]:
         runtime = runtimes.resolve(path)
         runtime.preload()
         from hilnas_agent import rules  # noqa: F401
+
+        codecs.lookup("ascii")  # what the kernel's files are read with
     except Exception as error:  # noqa: BLE001 - whatever a package does when it is imported
         return None, f"{type(error).__name__}: {error}"
     return runtime, ""

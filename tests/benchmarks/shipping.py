@@ -2,18 +2,20 @@
 
     python -m tests.benchmarks.shipping --repeats 5
 
-Models: an agent's own fetcher and cache (hash checked while writing, fsync, rename) from a real farm's server on
-loopback, over TLS with certificates as between machines, and in clear as on one machine. scp: OpenSSH's, to an sshd on
-loopback that is started for it, connected before. In turns; the median rates. Asked for: at least half of scp's.
+Models: an agent's own fetcher and cache (hash checked while writing, rename; from 1 MiB on written out to the disk)
+from a real farm's server on loopback, in a process of its own as sshd is, over TLS with certificates as between
+machines, and in clear as on one machine. scp: OpenSSH's, to an sshd on loopback that is started for it, connected
+before; it writes nothing out. In turns; the median rates. Asked for: at least half of scp's.
 """
 
 import argparse
 import asyncio
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -54,25 +56,31 @@ class Wanted:
         """Nothing to stop."""
 
 
+async def serve(folder: Path) -> None:
+    """Serve models of a farm, the addresses told on standard output, until standard input ends."""
+    authority = Authority.create(folder / "ca", "bench")
+    ServerCertificate(authority).make(["127.0.0.1", "localhost"])
+    make_bundle(authority, Role.DEVICE, "bench", folder / "device")
+    server = AgentServer(Farm(ModelFiles(folder / "models")), "token", authority)
+    addresses = await server.start("127.0.0.1:0"), await server.start_tls("127.0.0.1:0")
+    print(json.dumps(addresses), flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+    await server.stop()
+
+
 class Host:
-    """A farm that serves models, on a loop in a thread of its own."""
+    """A farm that serves models, in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.models = ModelFiles(folder / "models")
-        self.authority = Authority.create(folder / "ca", "bench")
-        ServerCertificate(self.authority).make(["127.0.0.1", "localhost"])
-        make_bundle(self.authority, Role.DEVICE, "bench", folder / "device")
-        self.identity, self._loop = folder / "device", asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self.clear, self.tls = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(20)
-
-    async def _start(self) -> tuple[str, str]:
-        self._server = AgentServer(Farm(self.models), "token", self.authority)
-        return await self._server.start("127.0.0.1:0"), await self._server.start_tls("127.0.0.1:0")
+        self.models, self.identity = ModelFiles(folder / "models"), folder / "device"
+        command = [sys.executable, "-m", "tests.benchmarks.shipping", "--serve", folder]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        self.clear, self.tls = json.loads(self._process.stdout.readline())
 
     def stop(self) -> None:
         """End it."""
-        asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(20)
+        self._process.communicate()
 
     def channel(self, over_tls: bool) -> grpc.Channel:
         """A channel as an agent has it."""
@@ -188,6 +196,10 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.serve))
+        sys.exit()
     with tempfile.TemporaryDirectory() as place:
         shipping(options.repeats, Path(place))

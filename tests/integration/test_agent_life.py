@@ -11,6 +11,7 @@ import pytest
 from hilnas_protos.v1 import measurement_pb2 as wire
 from tests.unit.agent import tiny_models
 from tests.unit.agent.fake_host import (
+    MEASURED,
     AgentProcess,
     FakeHost,
     assert_still_good,
@@ -53,6 +54,29 @@ def test_an_agent_started_anew_has_a_higher_epoch(host, tmp_path):
         with AgentProcess(host.address, tmp_path):
             epochs.append(host.wait_stream().hello.session_epoch)
     assert epochs[0] < epochs[1]
+
+
+@pytest.mark.parametrize(("suffix", "torn"), [("", "zeros"), ("", "nothing"), (".part", "zeros")])
+def test_what_a_power_cut_tears_in_the_cache_is_fetched_again(host, tmp_path, suffix, torn):
+    content = tiny_models.good()
+    artifact = host.add(content)
+    with AgentProcess(host.address, tmp_path) as agent:
+        host.wait_stream()
+        host.submit(host.job(artifact))
+        assert host.result().verdict in MEASURED
+        agent.process.kill()
+        agent.wait()
+    # So a file system leaves what it had not written yet: the name and perhaps the size, but not the bytes.
+    kept = agent.cache / artifact.sha256
+    kept.write_bytes(content[:100] + bytes(len(content) - 100) if torn == "zeros" else b"")
+    kept.rename(kept.with_name(kept.name + suffix))
+    with AgentProcess(host.address, tmp_path) as agent:
+        host.wait_stream()
+        host.submit(host.job(artifact, "again"))
+        result = host.result()
+        assert result.verdict in MEASURED, result.message
+        assert kept.read_bytes() == content
+        assert not list(agent.cache.glob("*.part"))
 
 
 def test_goodbye_with_a_time_is_obeyed(host, agent):

@@ -70,7 +70,19 @@ def test_resuming_a_fetch_from_an_offset(on_farm):
     async def scenario(farm, address, digest):
         agent = await ScriptedAgent(address).connect()
         request = agent_pb2.FetchArtifactRequest(sha256=digest, offset=CHUNK_BYTES)
-        assert [len(r.chunk) async for r in agent.stub.FetchArtifact(request)] == [0, 7]
+        found = [(r.size_bytes, len(r.chunk)) async for r in agent.stub.FetchArtifact(request)]
+        assert found == [(CHUNK_BYTES + 7, 7)]
+
+    on_farm(scenario)
+
+
+@pytest.mark.parametrize("offset", [CHUNK_BYTES + 7, CHUNK_BYTES + 8, 2**64 - 1])
+def test_from_its_end_on_or_beyond_a_fetch_tells_the_size_alone(on_farm, offset):
+    async def scenario(farm, address, digest):
+        agent = await ScriptedAgent(address).connect()
+        request = agent_pb2.FetchArtifactRequest(sha256=digest, offset=offset)
+        found = [(r.size_bytes, len(r.chunk)) async for r in agent.stub.FetchArtifact(request)]
+        assert found == [(CHUNK_BYTES + 7, 0)]
 
     on_farm(scenario)
 

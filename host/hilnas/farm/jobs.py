@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from hilnas.farm.book import Book
 from hilnas.farm.devices import DeviceFacts
@@ -42,7 +43,7 @@ class Ask:
     expected_ms: float = 0.0
     """What an inference is known to take, for how long the job may last; 0 when nothing is known."""
 
-    @property
+    @cached_property
     def protocol(self) -> Protocol:
         """Return the protocol to follow."""
         return self.options.protocol(self.fidelity, self.energy)
@@ -57,7 +58,7 @@ class Ask:
             examples_s, energy.longest_pass_s(self.expected_ms) if self.energy else 0.0
         )
 
-    @property
+    @cached_property
     def job_id(self) -> str:
         """Name the job: the same thing asked twice at once is one job."""
         key = (

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -200,7 +201,7 @@ class Protocol:
         screening = self.fidelity is Fidelity.SCREEN
         return self.energy.screen_repeats if screening else self.energy.repeats
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of all settings: stable over processes and versions."""
         shaping: dict[str, object] = {

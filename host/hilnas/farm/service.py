@@ -153,12 +153,19 @@ class _AgentService(agent_pb2_grpc.AgentServiceServicer):
             except FileNotFoundError:
                 await context.abort(grpc.StatusCode.NOT_FOUND, f"the host holds no artifact {request.sha256}")
             with file:
-                yield agent_pb2.FetchArtifactResponse(size_bytes=os.fstat(file.fileno()).st_size)
-                file.seek(request.offset)
+                size_bytes = os.fstat(file.fileno()).st_size
+                rest = max(0, size_bytes - request.offset)
+                file.seek(size_bytes - rest)
+                # The size travels with the first bytes, so a small model is one message.
+                if not rest:
+                    yield agent_pb2.FetchArtifactResponse(size_bytes=size_bytes)
                 # Everybody else waits while a disk is read, so that is done elsewhere.
-                while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+                while rest > 0 and (piece := await asyncio.to_thread(file.read, min(rest, PIECE_BYTES))):
+                    rest -= len(piece)
                     for start in range(0, len(piece), CHUNK_BYTES):
-                        yield agent_pb2.FetchArtifactResponse(chunk=piece[start : start + CHUNK_BYTES])
+                        chunk = piece[start : start + CHUNK_BYTES]
+                        yield agent_pb2.FetchArtifactResponse(size_bytes=size_bytes, chunk=chunk)
+                        size_bytes = 0  # told once
 
     async def _hello(self, context: Any) -> agent_pb2.Hello:
         """Return the first message; the stream is aborted for any other, and for one that does not come."""

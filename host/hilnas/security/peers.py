@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -33,6 +34,7 @@ class Peer:
     """When the certificate ends, in s since the Unix epoch."""
 
 
+@lru_cache(maxsize=1024)
 def peer_of(pem: bytes) -> Peer:
     """Read a certificate that the TLS layer has verified. SecurityError when it is none of a device or a person."""
     try:

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,26 @@ def test_the_quota_always_holds(tmp_path_factory, sizes):
     for number, size in enumerate(sizes):
         put(cache, bytes([number]) * size)
         assert sum(path.stat().st_size for path in cache.root.iterdir()) <= 1000
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 400)), min_size=1, max_size=15))
+def test_the_quota_holds_for_two_that_share_a_directory(tmp_path_factory, puts):
+    root = tmp_path_factory.mktemp("cache")
+    caches = ModelCache(root, 1000), ModelCache(root, 1000)
+    for number, (second, size) in enumerate(puts):
+        time.sleep(0.01)  # a file system's clock ticks every few ms
+        put(caches[second], bytes([number]) * size)
+        assert sum(path.stat().st_size for path in root.iterdir()) <= 1000
+
+
+def test_a_transfer_that_was_given_up_takes_no_room_for_good(cache):
+    for number in range(20):
+        partial = cache.begin(digest_of(b"%d" % number), 300)
+        partial.write(b"x")
+        partial.close()
+    kept = [put(cache, bytes([number]) * 300) for number in range(3)]
+    assert all(has(cache, digest, 300) for digest in kept)
 
 
 def test_the_longest_unused_is_dropped_first(cache):
@@ -197,6 +218,20 @@ def test_a_full_disk_is_named_with_its_remedy(cache, monkeypatch):
         partial.write(b"12345")
     assert str(cache.root) in str(caught.value)
     assert "free at least 5 bytes" in str(caught.value)
+
+
+def test_a_large_model_whose_writing_out_fails_is_not_there(tmp_path, monkeypatch):
+    cache, content = ModelCache(tmp_path, 4 << 20), random.Random(0).randbytes(2 << 20)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", full)
+        with pytest.raises(CacheError, match="is full"):
+            put(cache, content)
+    assert not has(cache, digest_of(content), len(content))
+    assert has(cache, put(cache, content), len(content))
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
