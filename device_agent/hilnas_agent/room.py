@@ -38,14 +38,19 @@ class Room:
             self._left_ns = self.root.stat().st_mtime_ns
 
     def make(self, size_bytes: int, keep: Path) -> None:
-        """Drops files other than `keep` until so many bytes fit beside them; NoRoomError when they do not."""
-        if self._used is not None and self._used + size_bytes <= self.quota_bytes:
+        """Drops files other than `keep` until so many bytes fit beside them; NoRoomError when they do not.
+
+        They fit under the quota, and on the disk as far as dropping helps: others may have filled it.
+        """
+        missing = max(0, size_bytes - keep.stat().st_size)
+        counted = self._used is not None and self._used + size_bytes <= self.quota_bytes
+        if self._used is not None and counted and _free(self.root) >= missing:
             self._used += size_bytes
             return
         files = self._files(keep.name)
         used = sum(size for _, size, _ in files)
         for _, size, name in sorted(files):
-            if used + size_bytes <= self.quota_bytes:
+            if used + size_bytes <= self.quota_bytes and _free(self.root) >= missing:
                 break
             if _drop(self.root / name):
                 used -= size
@@ -65,6 +70,12 @@ class Room:
                         facts = entry.stat(follow_symlinks=False)
                         files.append((facts.st_mtime_ns, facts.st_size, entry.name))
         return files
+
+
+def _free(root: Path) -> int:
+    """Bytes that a new file may have on the disk, but for what the file system itself takes for it."""
+    facts = os.statvfs(root)
+    return max(0, facts.f_bavail - 2) * facts.f_frsize
 
 
 def _drop(path: Path) -> bool:

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import os
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -205,6 +206,28 @@ def test_two_writers_of_one_model_do_not_mix(cache):
     first.commit()
     assert (cache.root / digest_of(content)).read_bytes() == content
     assert len(list(cache.root.iterdir())) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk that is smaller than the cache may be."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", tmp_path]
+    mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+def test_a_disk_smaller_than_the_quota_is_made_room_on_too(small_disk):
+    cache = ModelCache(small_disk / "cache", 64 << 20)
+    first = cache.hold(put(cache, b"in use" * 5000), 30000)
+    kept = [put(cache, bytes([number]) * 40_000) for number in range(20)]
+    assert first is not None and first.path.exists(), "what is in use stays"
+    assert cache.hold(kept[-1], 40_000) and not (cache.root / kept[0]).exists()
+    with pytest.raises(CacheError, match="free at least 300000 bytes"):
+        put(cache, bytes(300_000))  # all that is not in use would not do
+    first.close()
 
 
 def test_a_full_disk_is_named_with_its_remedy(cache, monkeypatch):
