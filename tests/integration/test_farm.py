@@ -1,12 +1,13 @@
 """The farm's side of the wire: a real gRPC server, and agents that behave as the test says."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import grpc
 import pytest
 
-from hilnas.farm import Ask, Farm, FarmError, MeasurementOptions
+from hilnas.farm import Ask, Farm, FarmError, MeasurementOptions, leases
 from hilnas.farm import farm as farm_module
 from hilnas.farm.service import CHUNK_BYTES, AgentServer
 from hilnas.store import ModelFiles
@@ -186,6 +187,30 @@ def test_a_job_that_the_agent_lost_is_given_again(on_farm):
         assert job.attempt == 2
         await back.answer(job)
         assert (await asking).attempt == 2
+
+    on_farm(scenario)
+
+
+def test_a_board_that_never_answers_loses_its_job_but_has_time_for_its_files(on_farm, monkeypatch):
+    options = MeasurementOptions()
+    other_s = Ask("0" * 64, CLASS, options).deadline_s + options.preflight.max_cooldown_ms / 1000
+    monkeypatch.setattr(leases, "DEADLINE_SLACK_S", -other_s)
+    monkeypatch.setattr(leases, "SLOWEST_BYTES_PER_S", CHUNK_BYTES)
+
+    async def scenario(farm, address, digest):
+        one = await ScriptedAgent(address, "one").connect()
+        asking = asyncio.ensure_future(farm.measure(ask(digest, CLASS)))
+        given = await one.job()
+        begin = time.monotonic()
+        assert (await one.read()).cancel_job.job_id == given.job_id
+        assert time.monotonic() - begin > 0.8, "a second for 64 KiB"
+        monkeypatch.setattr(leases, "DEADLINE_SLACK_S", 60.0)
+        job = await one.job()
+        assert (job.job_id, job.attempt) == (given.job_id, 2)
+        await one.answer(job)
+        assert (await asking).attempt == 2
+        faults = [event.text for event in farm.registry.history("one", 10) if event.kind == "fault"]
+        assert len(faults) == 1 and "gave no answer within 1 s" in faults[0]
 
     on_farm(scenario)
 

@@ -14,7 +14,9 @@ from hilnas_protos.v1 import agent_pb2
 PROTOCOL_WITH_RULES = 2
 """Agents of this protocol version and newer check a session's rules."""
 DEADLINE_SLACK_S = 60.0
-"""Time for fetching a model, beyond the deadline of its execution."""
+"""Time for all but fetching files and execution, which has a deadline of its own, kept by the agent."""
+SLOWEST_BYTES_PER_S = 32 * 1024
+"""Files that come more slowly than this are given up, by the agent too."""
 
 
 class Leases:
@@ -66,9 +68,10 @@ class Leases:
         job.asked_at = time.monotonic()
 
     def watch(self, job: Job) -> None:
-        """See that a lease ends: its execution has a deadline."""
-        options = job.ask.options
-        limit_s = job.ask.deadline_s + options.preflight.max_cooldown_ms / 1000 + DEADLINE_SLACK_S
+        """See that a lease ends, even if its device does not: the time to fetch its files is no part of a deadline."""
+        fetching_s = (job.size + job.examples_size) / SLOWEST_BYTES_PER_S
+        cooling_s = job.ask.options.preflight.max_cooldown_ms / 1000
+        limit_s = job.ask.deadline_s + cooling_s + fetching_s + DEADLINE_SLACK_S
 
         def overdue() -> None:
             self._devices[job.device].cancel(job.id)
