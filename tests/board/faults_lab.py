@@ -270,13 +270,21 @@ class Faults:
         board.sh("exec", "sh", "-c", "rm -f /home/pi/cache/filler")
 
     def fault_host_disk_full(self, _: FaultyBoard) -> None:
-        """No room for the record."""
+        """No room for record and models, until a search has failed for it, or for a while."""
         filler = self.lab.folder / "filler"
-        with suppress(OSError), filler.open("wb") as file:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
                 file.write(bytes(1 << 16))
-        time.sleep(5)
+        ends = time.monotonic() + 12
+        while time.monotonic() < ends and not self._failed():
+            time.sleep(0.3)
         filler.unlink()
+
+    def _failed(self) -> bool:
+        with suppress(DaemonError), daemon_at(self.lab.where) as stubs:
+            found = stubs.searches.ListSearches(api.ListSearchesRequest(), timeout=20).searches
+            return any(search.status == "FAILED" for search in found)
+        return False
 
     def fault_board_clock(self, board: FaultyBoard) -> None:
         """A board's clock two hours off, both ways."""
