@@ -116,11 +116,20 @@ class Lab:
         """Folder of a search's results."""
         return self.folder / "searches" / search_id
 
+    def begin(self, *words):
+        """Start `hilnas … --lab FOLDER`; the process."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "hilnas", *words, "--lab", str(self.folder)],
+            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+
     def hilnas(self, *words, code=0):
         """Run `hilnas … --lab FOLDER`; its standard output, and of a failure its errors too."""
-        done = subprocess.run(
-            [sys.executable, "-m", "hilnas", *words, "--lab", str(self.folder)],
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-        return done.stdout if code == 0 else done.stdout + done.stderr
+        with self.begin(*words) as process:
+            try:
+                out, err = process.communicate(timeout=120)
+            finally:
+                process.kill()
+        assert process.returncode == code, (process.returncode, out, err)
+        return out if code == 0 else out + err

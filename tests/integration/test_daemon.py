@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 import psutil
 import pytest
@@ -100,13 +101,25 @@ def test_a_search_whose_process_is_killed_goes_on(lab, undisturbed, tmp_path):
     assert trials(lab, search_id) == trials(lab, undisturbed)
 
 
+def watched(process):
+    """What a command that watched a search has seen: kind and trial of each event."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "the daemon does not answer; waiting for it" in err and "the daemon is back" in err
+    lines = [json.loads(line) for line in out.splitlines()]
+    return [(line["kind"], line["trial"]) for line in lines if "kind" in line]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_is_ended_goes_on_where_it_was(lab, undisturbed, tmp_path, number):
     search_id = lab.submit(recipe(tmp_path / "calls", trials=9))
+    watching = lab.begin("search", "watch", search_id, "--json")
     lab.wait_for(lambda: lab.search(search_id).trials >= 3, 120, "a few trials")
     assert lab.stop(number) == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    time.sleep(1)
     lab.start()
     assert lab.finish(search_id).status == "FINISHED", lab.search(search_id).message
+    assert watched(watching) == [(event.kind, event.trial) for event in lab.events(search_id)]
     assert trials(lab, search_id) == trials(lab, undisturbed)
     keys = [(event.kind, event.trial, event.key) for event in lab.events(search_id)]
     assert len(keys) == len(set(keys))

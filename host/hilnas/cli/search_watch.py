@@ -4,10 +4,9 @@ import json
 import time
 from typing import Any
 
-import grpc
 from rich.console import Console
 
-from hilnas.daemon.client import Where, daemon_at, is_passing
+from hilnas.daemon.client import AwayError, Where, daemon_at
 from hilnas_protos.v1 import daemon_pb2 as api
 
 _PAUSE_S = (0.5, 10.0)
@@ -22,7 +21,8 @@ def watch_search(where: Where, named: str, after: int = 0, as_json: bool = False
     while True:
         try:
             with daemon_at(where) as stubs:
-                for news in _stream(stubs, named, last):
+                request = api.WatchSearchRequest(search=named, after=last)
+                for news in stubs.searches.WatchSearch(request):
                     begun = True
                     if lost:
                         console.print("the daemon is back", highlight=False)
@@ -32,9 +32,9 @@ def watch_search(where: Where, named: str, after: int = 0, as_json: bool = False
                     if news.kind:
                         last = news.number
                         _event(console, news, shown, as_json)
-        except _LostError as error:
+        except AwayError:
             if not begun:
-                raise error.cause from error  # it was not there to begin with
+                raise  # it was not there to begin with
             if not lost:
                 console.print("the daemon does not answer; waiting for it", highlight=False)
             lost = True
@@ -43,23 +43,6 @@ def watch_search(where: Where, named: str, after: int = 0, as_json: bool = False
             continue
         if shown is not None and shown.status in _DONE:
             return 0 if shown.status == "FINISHED" else 1
-
-
-class _LostError(Exception):
-    """The link was lost."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
-
-
-def _stream(stubs: Any, named: str, last: int) -> Any:
-    try:
-        yield from stubs.searches.WatchSearch(api.WatchSearchRequest(search=named, after=last))
-    except grpc.RpcError as error:
-        if is_passing(error):
-            raise _LostError(error) from error
-        raise
 
 
 def _show(console: Console, now: Any, before: Any, as_json: bool) -> Any:

@@ -27,6 +27,10 @@ class DaemonError(HilnasError, RuntimeError):
     """A daemon cannot be reached, or refuses; the message says what to do."""
 
 
+class AwayError(DaemonError):
+    """A daemon does not answer; it may do so a little later."""
+
+
 @dataclass(frozen=True)
 class Where:
     """Which daemon: that of a lab's folder on this machine, or one at an address, with an identity."""
@@ -59,7 +63,10 @@ class Stubs:
 
 @contextmanager
 def daemon_at(where: Where) -> Iterator[Stubs]:
-    """Give a daemon's services. DaemonError where it cannot be reached, or refuses what is asked meanwhile."""
+    """Give a daemon's services.
+
+    DaemonError where it cannot be reached, or refuses what is asked meanwhile; AwayError where it does not answer.
+    """
     channel = _channel(where)
     try:
         yield Stubs(
@@ -86,20 +93,17 @@ def _channel(where: Where) -> grpc.Channel:
         return grpc.secure_channel(where.address, channel_credentials(where.identity), options=_OPTIONS)
     socket = Lab.open(where.lab or default_folder()).socket
     if not socket.exists():
-        raise DaemonError(
+        raise AwayError(
             f"no daemon runs {where.told}: start it with `hilnas daemon`, or name another with --lab or --daemon"
         )
     return grpc.insecure_channel(f"unix:{socket}", options=_OPTIONS)
 
 
-def is_passing(error: grpc.RpcError) -> bool:
-    """May the same call go through a little later?"""
-    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-
-
 def _in_words(error: grpc.RpcError, where: Where) -> DaemonError:
+    if error.code() is grpc.StatusCode.CANCELLED:
+        return AwayError(f"the daemon {where.told} has ended the call: is it about to leave?")
     if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return DaemonError(
+        return AwayError(
             f"the daemon {where.told} does not answer: is it running (`systemctl status hilnas-daemon`), and may you "
             f"reach it? ({error.details()})"
         )
