@@ -3,6 +3,7 @@
 import signal
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -91,7 +92,8 @@ def test_a_torn_record_is_refused_and_goes_on_from_a_backup(lab, boards, submit,
     lab.hilnas("daemon", "backup", str(copy))
     lab.stop(signal.SIGKILL)
     record = lab.folder / "record.sqlite"
-    sqlite3.connect(record).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with closing(sqlite3.connect(record)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with record.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (record.stat().st_size - 8192))
