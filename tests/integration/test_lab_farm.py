@@ -13,7 +13,7 @@ from hilnas.farm.lab_book import LabBook
 from hilnas.farm.registry import CANARY_USER, DeviceError
 from hilnas.farm.service import AgentServer
 from hilnas.farm.shares import Asker, Priority
-from hilnas.store import ModelFiles, Record
+from hilnas.store import ModelFiles, Record, StoreError
 from hilnas.trial import Verdict
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
 from tests.integration.scripted import CLASS, ScriptedAgent
@@ -99,6 +99,34 @@ def test_a_host_that_was_started_anew_takes_up_running_jobs(models, book, first)
             after = asyncio.ensure_future(farm.measure(ask(models, 1)))
             assert (await again.job()).fence > job.fence
             after.cancel()
+
+    run(scenario())
+
+
+def test_jobs_wait_while_no_token_can_be_kept(models):
+    class FullDisk(MemoryBook):
+        full = False
+
+        def fences(self, count):
+            if self.full:
+                raise StoreError("database or disk is full")
+            return super().fences(count)
+
+    async def scenario():
+        book = FullDisk()
+        async with lab(models, book) as (farm, address):
+            agent = await ScriptedAgent(address).connect()
+            farm.leases._fences._next = farm.leases._fences._end  # all of the block are given
+            book.full = True
+            asking = asyncio.ensure_future(farm.measure(ask(models)))
+            await asyncio.sleep(0.2)
+            assert farm.devices["one"].state is DeviceState.READY
+            book.full = False
+            farm._schedule()
+            job = await agent.job()
+            assert job.attempt == 1
+            await agent.answer(job)
+            assert (await asking).verdict is Verdict.TRUSTED
 
     run(scenario())
 

@@ -233,6 +233,34 @@ def test_what_is_asked_of_a_search_must_fit_its_status(tmp_path):
     asyncio.run(main())
 
 
+def test_a_search_that_fails_on_a_full_disk_has_failed_and_that_is_kept_later(tmp_path, monkeypatch):
+    """Its folder cannot be made, and nothing can be written to the record either."""
+
+    def full(*_):
+        raise StoreError("database or disk is full")
+
+    async def main():
+        lab = Lab.open(tmp_path)
+        lab.searches.write_text("no folder")
+        with closing(Record(lab.store)) as record:
+            submissions = Submissions(record)
+            searches = Searches(lab, submissions, Farm(lab.models, None))
+            one = searches.submit(RECIPE, "ann", "normal", 1.0)
+            with monkeypatch.context() as patch:
+                patch.setattr(submissions, "change", full)
+                await asyncio.wait_for(one.keeper, 10)
+                assert one.submission.status is SearchStatus.FAILED
+                with pytest.raises(StoreError):
+                    await searches.change(one, "resume")
+                assert one.submission.status is SearchStatus.FAILED
+            assert [each.status for each in submissions.all()] == [SearchStatus.RUNNING]
+            await searches.close()
+            assert [each.status for each in submissions.all()] == [SearchStatus.FAILED]
+            assert "could not be started" in submissions.all()[0].message
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(("text", "wanted"), [("30m", 1800), ("2h", 7200), ("1.5d", 129_600)])
 def test_times_as_people_write_them(text, wanted):
     assert seconds(text) == wanted

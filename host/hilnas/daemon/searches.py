@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hilnas.daemon.lab import Lab
@@ -18,6 +18,7 @@ from hilnas.errors import HilnasError
 from hilnas.farm import Farm
 from hilnas.farm.shares import Asker, Priority
 from hilnas.recipe import check_recipe
+from hilnas.store import StoreError
 from hilnas.store.lab import ENDED, SearchStatus, Submission, Submissions
 from hilnas.versions import versions
 
@@ -52,6 +53,8 @@ class Running:
     wanted: SearchStatus = SearchStatus.RUNNING
     """What it is to be: a stop of its process is then no accident."""
     device_s: float = 0.0
+    unkept: bool = False
+    """Does the record not have its status yet?"""
     kept: Progress = field(default_factory=Progress)
     """How far it was when that was last kept."""
 
@@ -107,6 +110,8 @@ class Searches:
 
     def _keep_progress(self) -> None:
         for search in self._known.values():
+            if search.unkept:
+                self._keep_status(search)
             progress = search.progress
             if progress == search.kept:
                 continue
@@ -191,7 +196,7 @@ class Searches:
         for search in sorted(waiting, key=lambda s: s.asker.priority)[
             : max(0, self._lab.options.searches - running)
         ]:
-            self._set(search, SearchStatus.RUNNING)
+            self._settle(search, SearchStatus.RUNNING)
             search.wanted = SearchStatus.RUNNING
             search.keeper = asyncio.create_task(self._keep(search), name=f"search {search.id}")
 
@@ -203,18 +208,18 @@ class Searches:
                 if search.wanted is not SearchStatus.RUNNING or self._draining:
                     return
                 if code == FINISHED:
-                    self._set(search, SearchStatus.FINISHED)
+                    self._settle(search, SearchStatus.FINISHED)
                     self._farm.accounts.shares.forget(search.asker)
                     break
                 search.restarts += code != STOPPED
                 if search.failed or search.restarts > MOST_RESTARTS:
                     why = search.failed or f"its process ended {search.restarts} times, last with {code}"
-                    self._set(search, SearchStatus.FAILED, f"{why}; see process.log of its results")
+                    self._settle(search, SearchStatus.FAILED, f"{why}; see process.log of its results")
                     break
                 _log.warning("the process of search %s ended with %s; starting it again", search.id, code)
                 await asyncio.sleep(search.restarts)
         except OSError as error:
-            self._set(search, SearchStatus.FAILED, f"its process could not be started: {error}")
+            self._settle(search, SearchStatus.FAILED, f"its process could not be started: {error}")
         finally:
             search.process = None
         self._fill()
@@ -261,12 +266,33 @@ class Searches:
                 await keeper
 
     def _set(self, search: Running, status: SearchStatus, message: str = "") -> None:
+        """Set a status. StoreError when it cannot be kept: it is not set then."""
         search.submission = self._submissions.change(search.submission, status, message)
+        search.unkept = False
         level = logging.WARNING if status is SearchStatus.FAILED else logging.INFO
         told = f": {message}" if message else ""
         extra = {"search": search.id, "status": str(status)}
         _log.log(level, "search %s is %s%s", search.id, status, told, extra=extra)
         self._tell(search)
+
+    def _settle(self, search: Running, status: SearchStatus, message: str = "") -> None:
+        """Set a status that is a fact, whether it can be kept now or, on a full disk, later."""
+        try:
+            self._set(search, status, message)
+        except StoreError as error:
+            _log.error("search %s is %s, which is kept later: %s", search.id, status, error)
+            search.submission = replace(search.submission, status=status, message=message)
+            search.unkept = True
+            self._tell(search)
+
+    def _keep_status(self, search: Running) -> None:
+        now = search.submission
+        try:
+            search.submission = self._submissions.change(now, now.status, now.message)
+        except StoreError as error:
+            _log.error("the status of search %s is still not kept: %s", search.id, error)
+        else:
+            search.unkept = False
 
     def _tell(self, search: Running) -> None:
         for listener in list(self._listeners):

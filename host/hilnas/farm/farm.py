@@ -1,6 +1,7 @@
 """The farm: takes measurement jobs, gives them to devices, and answers for lost links and agents."""
 
 import asyncio
+import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from hilnas.farm.scheduler import Free, Waiting, assign
 from hilnas.farm.shares import NOBODY, Asker, Shares
 from hilnas.farm.stranded import stranded
 from hilnas.farm.wire import answer
-from hilnas.store import ModelFiles
+from hilnas.store import ModelFiles, StoreError
 from hilnas.trial import (
     DEVICE_FAULTS,
     DeviceEnergy,
@@ -29,6 +30,8 @@ from hilnas.trial import (
     Verdict,
 )
 from hilnas_protos.v1 import agent_pb2, measurement_pb2
+
+_log = logging.getLogger(__name__)
 
 RETURN_WITHIN_S = 15.0
 """A job whose device lost its link waits so long for the device to come back with it."""
@@ -353,7 +356,12 @@ class Farm:
             for job_id, name in assign(waiting, ready, known, self.accounts.shares):
                 device = self.devices[name]
                 # Here work is held still from now on, not from the worker's start: a device cools and settles before it.
-                self.leases.give(self._waiting.pop(job_id), device, measuring=self.here.has(device))
+                try:
+                    self.leases.give(self.jobs[job_id], device, measuring=self.here.has(device))
+                except StoreError as error:
+                    _log.error("jobs wait, to be tried again in some seconds: %s", error)
+                    break
+                del self._waiting[job_id]
         self._changed()
 
     def _candidates(self, waiting: Sequence[Waiting]) -> tuple[list[Free], list[Free]]:

@@ -37,10 +37,13 @@ class Leases:
         """Told how long a job that a device took had waited for one, in s."""
 
     def give(self, job: Job, device: Device, measuring: bool) -> None:
-        """Begin a lease; `measuring` says that the device counts as measuring from now on."""
+        """Begin a lease; `measuring` says that the device counts as measuring from now on.
+
+        StoreError when no token can be had, which are kept before they are given; nothing has changed then.
+        """
         assert device.session is not None
-        job.attempt += 1
         job.fence = self._fences.next()
+        job.attempt += 1
         job.device, job.given_at = device.name, time.monotonic()
         self._accounts.given(job)
         device.job_id, device.last_search, device.measuring = job.id, job.asker.search, measuring
