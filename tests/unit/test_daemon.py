@@ -20,7 +20,10 @@ from hilnas.daemon.logs import JsonLines
 from hilnas.daemon.metrics import Metrics
 from hilnas.daemon.notify import keep_alive, notify
 from hilnas.daemon.searches import Searches, SearchRequestError, UnknownSearchError
+from hilnas.daemon.service import for_months
+from hilnas.daemon.warden import Warden
 from hilnas.farm import Farm
+from hilnas.farm.book import Hold
 from hilnas.options import OptionsError
 from hilnas.store import EventKind, Record, StoreError
 from hilnas.store.garbage import collect
@@ -257,6 +260,39 @@ def test_a_search_that_fails_on_a_full_disk_has_failed_and_that_is_kept_later(tm
             await searches.close()
             assert [each.status for each in submissions.all()] == [SearchStatus.FAILED]
             assert "could not be started" in submissions.all()[0].message
+
+    asyncio.run(main())
+
+
+def test_what_breaks_off_is_begun_again():
+    begun = []
+
+    async def work():
+        begun.append(1)
+        if len(begun) < 3:
+            raise StoreError("disk is full")
+
+    asyncio.run(asyncio.wait_for(for_months(work, 0.01), 5))
+    assert len(begun) == 3
+
+
+def test_a_clock_that_was_set_back_keeps_no_device_in_quarantine(tmp_path, monkeypatch):
+    async def main():
+        warden, tried = Warden(Farm(Lab.open(tmp_path).models, None), 0.2), []
+
+        async def note(name):
+            tried.append(name)
+
+        monkeypatch.setattr(warden, "_try", note)
+        since_unix = time.time() + 7200  # it was put away before the clock was set back
+        warden._try_if_due("board", Hold.QUARANTINED, since_unix)
+        await asyncio.sleep(0.1)
+        warden._try_if_due("board", Hold.QUARANTINED, since_unix)
+        assert tried == [], "it is left to settle"
+        await asyncio.sleep(0.2)
+        warden._try_if_due("board", Hold.QUARANTINED, since_unix)
+        await asyncio.sleep(0)
+        assert tried == ["board"]
 
     asyncio.run(main())
 

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,6 +40,7 @@ from hilnas_protos.v1 import enrol_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
+AGAIN_AFTER_S = 60.0
 BACK_IN_MS = 2000
 """Agents are told to dial again after so long when the daemon leaves."""
 
@@ -110,13 +111,13 @@ async def _daemon(lab: Lab) -> AsyncIterator[Daemon]:
         stack.push_async_callback(health.say, is_serving=False)
         await _local_agent(stack, daemon)
         for work in (
-            keep_alive(),
-            searches.keep_progress(),
-            Warden(farm, lab.options.canary_minutes * 60).run(),
-            _clean_up(lab, record),
-            tunnels.run(),
+            keep_alive,
+            searches.keep_progress,
+            Warden(farm, lab.options.canary_minutes * 60).run,
+            partial(_clean_up, lab, record),
+            tunnels.run,
         ):
-            await _beside(stack, work)
+            _beside(stack, for_months(work))
         # Last in, first out: searches stop while farm and API are still there to take what they finish.
         stack.push_async_callback(searches.close)
         searches.start()
@@ -187,8 +188,20 @@ async def _clean_up(lab: Lab, record: Record) -> None:
         await asyncio.sleep(DAY_S)
 
 
-async def _beside(stack: AsyncExitStack, work: Any) -> None:
-    task: asyncio.Task[None] = asyncio.create_task(work)
+async def for_months(work: Callable[[], Awaitable[None]], pause_s: float = AGAIN_AFTER_S) -> None:
+    """Do something that goes on for ever, or has an end; where it breaks off it is begun again after a while."""
+    while True:
+        try:
+            return await work()
+        except Exception:  # noqa: BLE001 - whatever it is, the daemon goes on
+            _log.exception(
+                "something that the daemon does beside broke off; it begins again in %g s", pause_s
+            )
+            await asyncio.sleep(pause_s)
+
+
+def _beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    task = asyncio.create_task(work)
 
     async def end() -> None:
         task.cancel()

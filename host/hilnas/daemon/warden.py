@@ -35,6 +35,8 @@ class Warden:
         )
         self._digest = farm.models.put(canary_model())
         self._last: dict[str, float] = {}
+        self._seen: dict[str, tuple[float, float]] = {}
+        """Since when a device is held, by the clock of the day, and when that was first seen, by the monotonic one."""
         self._trying: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -50,13 +52,15 @@ class Warden:
                 task.cancel()
 
     def _try_if_due(self, name: str, hold: Hold, since_unix: float) -> None:
-        # What is new is asked at once; what has been put away is left to settle.
-        pause_s = _AGAIN_S if hold is Hold.PROBATION else self._every_s
-        waited = time.monotonic() - self._last.get(name, -math.inf)
-        settled = hold is Hold.PROBATION or time.time() - since_unix >= pause_s
-        if waited < pause_s or not settled:
+        # What is new is asked at once; what has been put away is left to settle, by either clock: one may be stepped.
+        pause_s, now = _AGAIN_S if hold is Hold.PROBATION else self._every_s, time.monotonic()
+        if self._seen.get(name, (0.0, 0.0))[0] != since_unix:
+            self._seen[name] = since_unix, now
+        settled_s = max(now - self._seen[name][1], time.time() - since_unix)
+        settled = hold is Hold.PROBATION or settled_s >= pause_s
+        if now - self._last.get(name, -math.inf) < pause_s or not settled:
             return
-        self._last[name] = time.monotonic()
+        self._last[name] = now
         self._trying[name] = task = asyncio.create_task(self._try(name))
         task.add_done_callback(lambda _: self._trying.pop(name, None))
 
