@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 _SHARE, _JITTER = 2 / 3, 0.05
 _LONGEST_PAUSE_S, _SHORTEST_PAUSE_S = 3600.0, 2.0
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S, _CLOCK_LOOK_S = 0.5, 300.0
 _FINAL = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 
 
@@ -45,7 +45,7 @@ class Renewer(threading.Thread):
         try:
             facts = self._link.facts()
             while facts is not None:
-                if self._over.wait(max(0.0, due_at(facts) - time.time())):
+                if self._over_before(due_at(facts)):
                     return
                 renewed = self._try(facts)
                 if renewed is not None:
@@ -58,6 +58,16 @@ class Renewer(threading.Thread):
     def stop(self) -> None:
         """Ends it soon."""
         self._over.set()
+
+    def _over_before(self, at_unix: float) -> bool:
+        """Waits until a time of day, which may come sooner than it seems; True when this ends before.
+
+        A board without a clock of its own starts with an old time, and is told the right one later.
+        """
+        while (rest_s := at_unix - time.time()) > 0:
+            if self._over.wait(min(rest_s, _CLOCK_LOOK_S)):
+                return True
+        return self._over.is_set()
 
     def _try(self, facts: CertificateFacts) -> CertificateFacts | None:
         """One try; what the new certificate says, or None."""

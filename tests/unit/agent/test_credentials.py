@@ -1,13 +1,15 @@
 import os
 import stat
 import subprocess
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from hilnas.security.authority import Authority
 from hilnas.security.peers import Role
-from hilnas_agent import credentials, openssl
+from hilnas_agent import credentials, openssl, renewal
 from hilnas_agent.channel import AddressError, open_channel, split_address
 from hilnas_agent.credentials import CredentialsError
 from hilnas_agent.openssl import CertificateFacts, OpensslError
@@ -140,6 +142,24 @@ def test_renewal_is_due_at_two_thirds_and_a_little():
     facts = CertificateFacts("bench", 1000.0, 4000.0)
     assert due_at(facts, lambda low, high: low) == 3000
     assert due_at(facts, lambda low, high: high) == 3150
+
+
+def test_a_clock_that_is_set_right_later_does_not_delay_a_renewal(monkeypatch):
+    """A board without a clock of its own starts at the time at which it was switched off."""
+    clock, tried = [0.0], threading.Event()
+    facts = CertificateFacts("bench", 0.0, 30 * 86_400.0)
+    monkeypatch.setattr(renewal, "time", SimpleNamespace(time=lambda: clock[0], strftime=time.strftime))
+    monkeypatch.setattr(renewal, "_CLOCK_LOOK_S", 0.02)
+    renewer = renewal.Renewer(SimpleNamespace(facts=lambda: facts), lambda: False, lambda: None)
+    monkeypatch.setattr(renewer, "_try", lambda _: tried.set())
+    renewer.start()
+    try:
+        assert not tried.wait(0.2), "it is not due yet"
+        clock[0] = 25 * 86_400.0
+        assert tried.wait(5)
+    finally:
+        renewer.stop()
+        renewer.join(5)
 
 
 @pytest.mark.parametrize("address", ["lab.example:50817", "10.0.0.5:7707"])
