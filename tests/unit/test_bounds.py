@@ -1,11 +1,13 @@
 """What the recipe of a user may reach on the lab's host."""
 
 import json
+from pathlib import Path
 
 import pytest
+from pydantic import Field
 
 from hilnas.daemon.bounds import check_paths, check_plugins
-from hilnas.options import OptionsError
+from hilnas.options import Options, OptionsError
 from hilnas.recipe import check_recipe
 
 RECIPE = {"task": {"name": "digits"}, "objective": [{"quantity": "accuracy"}]}
@@ -52,6 +54,23 @@ def test_earlier_searches_and_seeds_are_files_too(tmp_path):
         with pytest.raises(OptionsError, match=key):
             check_paths(recipe, [])
         check_paths(recipe, [tmp_path])
+
+
+class Files(Options):
+    parts: tuple[Path, ...] = ()
+    named: dict[str, Path] = Field(default={})
+
+
+class Reader:
+    Options = Files
+
+
+@pytest.mark.parametrize("options", [{"parts": ["/ours/a", "/etc/shadow"]}, {"named": {"x": "/etc/shadow"}}])
+def test_paths_among_others_are_found(options):
+    recipe = check_recipe({**RECIPE, "estimator": {"name": "tests.unit.test_bounds:Reader", **options}})
+    with pytest.raises(OptionsError, match=r'"estimator\.(parts|named\.x)": /etc/shadow'):
+        check_paths(recipe, [Path("/ours")])
+    check_paths(recipe, [Path("/ours"), Path("/etc")])
 
 
 def test_where_data_lies_by_default_may_be_read():

@@ -29,7 +29,8 @@ def check_plugins(recipe: Mapping[str, Any], allowed: Sequence[str]) -> None:
 def check_paths(recipe: Recipe, allowed: Sequence[Path]) -> None:
     """See that a recipe reads no files but its plug-ins' own and those in folders that are allowed.
 
-    OptionsError for another; of links, what they lead to counts.
+    OptionsError for another; of links, what they lead to counts. A plug-in's paths are its options of type Path: one
+    that takes a path as text reads what it is given.
     """
     folders = [folder.resolve() for folder in allowed]
     for key, path in _paths(recipe):
@@ -54,8 +55,19 @@ def _paths(recipe: Recipe) -> Iterator[tuple[str, Path]]:
 
 def _paths_of(options: BaseModel, where: str) -> Iterator[tuple[str, Path]]:
     for name, field in type(options).model_fields.items():
-        value, key = getattr(options, name), f"{where}.{name}"
-        if isinstance(value, BaseModel):
-            yield from _paths_of(value, key)
-        elif isinstance(value, Path) and value != field.default:
-            yield key, value
+        value = getattr(options, name)
+        if value != field.default:
+            yield from _paths_in(value, f"{where}.{name}")
+
+
+def _paths_in(value: Any, key: str) -> Iterator[tuple[str, Path]]:
+    if isinstance(value, Path):
+        yield key, value
+    elif isinstance(value, BaseModel):
+        yield from _paths_of(value, key)
+    elif isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _paths_in(each, f"{key}.{name}")
+    elif isinstance(value, list | tuple | set | frozenset):
+        for each in value:
+            yield from _paths_in(each, key)
