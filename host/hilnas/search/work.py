@@ -1,9 +1,10 @@
 """The heavy steps of a trial, as functions that worker processes run. Each returns its value and seconds."""
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from hilnas.estimators import Estimator
+from hilnas.estimators import Estimator, Preparing
 from hilnas.executors import report
 from hilnas.recipe import FinalOptions
 from hilnas.spaces import Space
@@ -48,6 +49,14 @@ def estimate_architecture(
     if result.model is not None:
         estimate = replace(estimate, model_sha256=hashlib.sha256(result.model).hexdigest())
     return (estimate, result.model), time.perf_counter() - start
+
+
+def prepare_estimator(
+    estimator: Preparing, space: Space, task: Task, seed: int, threads: int, origin: Mapping[str, Any]
+) -> tuple[bytes, float]:
+    """Let an estimator do what it needs before it can answer."""
+    start = time.perf_counter()
+    return estimator.prepare(space, task, seed, threads, origin), time.perf_counter() - start
 
 
 def train_winner(

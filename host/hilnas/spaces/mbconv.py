@@ -200,7 +200,9 @@ class MBConv(Space):
 
     def extremes(self) -> tuple[Architecture, Architecture]:
         """Return the net of least and that of most operations."""
-        resolutions = sorted(self._by_name["resolution"].choices, key=lambda size: int(str(size).split("x")[0]))
+        resolutions = sorted(
+            self._by_name["resolution"].choices, key=lambda size: int(str(size).split("x")[0])
+        )
         strides, least, most = self.options.stem_strides, *super().extremes()
         return (
             self.complete(

@@ -53,16 +53,16 @@ def shares(plan: NetPlan, largest: NetPlan) -> Shares:
 def _block(ours: str, theirs: str, block: BlockPlan, ample: BlockPlan, channels: int) -> Shares:
     hidden = channels * block.expansion
     if block.expansion != 1:
-        piece = (slice(hidden), slice(channels))
-        yield from _layer(f"{ours}.expand", f"{theirs}.expand", piece, hidden)
+        yield from _layer(f"{ours}.expand", f"{theirs}.expand", (slice(hidden), slice(channels)), hidden)
     rim = (ample.kernel - block.kernel) // 2
     middle = slice(rim, rim + block.kernel)
-    piece = (slice(hidden), slice(None), middle, middle)
-    yield from _layer(f"{ours}.depthwise", f"{theirs}.depthwise", piece, hidden)
+    kernels = (slice(hidden), slice(None), middle, middle)
+    yield from _layer(f"{ours}.depthwise", f"{theirs}.depthwise", kernels, hidden)
     if block.squeeze_excite:
         yield from _squeeze_excite(f"{ours}.squeeze_excite", f"{theirs}.squeeze_excite", hidden)
-    piece = (slice(block.width), slice(hidden))
-    yield from _layer(f"{ours}.project", f"{theirs}.project", piece, block.width)
+    yield from _layer(
+        f"{ours}.project", f"{theirs}.project", (slice(block.width), slice(hidden)), block.width
+    )
 
 
 def _squeeze_excite(ours: str, theirs: str, hidden: int) -> Shares:

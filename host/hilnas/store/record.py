@@ -31,6 +31,7 @@ class EventKind(StrEnum):
 
     SEARCH_STARTED = "search_started"
     EARLIER = "earlier"
+    PREPARED = "prepared"
     PROPOSED = "proposed"
     EXPORTED = "exported"
     MEASURED = "measured"

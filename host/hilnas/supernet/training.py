@@ -14,35 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch.nn import functional
 
 from hilnas.spaces import Space
-from hilnas.supernet.paths import Paths, Sampling
+from hilnas.supernet.file import space_key
+from hilnas.supernet.options import SupernetTraining
+from hilnas.supernet.paths import Paths
 from hilnas.supernet.shared import SharedWeights
 from hilnas.tasks import Split, Task
-from hilnas.tasks.training import TrainingError, TrainingOptions, augment, cosine, parameter_groups
+from hilnas.tasks.training import TrainingError, augment, cosine, parameter_groups
 from hilnas.trial import Architecture
 
 CHECKPOINT_S = 30.0
 """Between two checkpoints, at least."""
-
-
-class SupernetTraining(TrainingOptions):
-    """How long and how to train a supernet."""
-
-    epochs: int = Field(12, ge=1)
-    """Passes over the training data; each step runs several nets."""
-    batch: int = Field(128, ge=2)
-    weight_decay: float = Field(0.01, ge=0)
-    sampling: Sampling = "sandwich"
-    """Which nets a step runs: sandwich, shrinking, uniform or fair."""
-    paths: int = Field(2, ge=1)
-    """Nets drawn at random a step, by sandwich and shrinking."""
-    distillation: float = Field(1.0, ge=0, le=1)
-    """How much a net learns from its teacher rather than from the labels, where it has a teacher."""
-    subset: int | None = Field(None, ge=32)
-    """Training examples to use; all when left out."""
 
 
 @dataclass
@@ -118,11 +102,14 @@ class Training:
         self.step = int(kept["step"])
         return True
 
+    def facts(self) -> dict[str, Any]:
+        """Return how it was trained, for its file; JSON."""
+        return {**self.options.model_dump(mode="json"), "seed": self.seed, "steps": self.step}
+
     def _key(self) -> str:
         """Name the training: checkpoints of others are not for it."""
-        decisions = [(d.name, [str(c) for c in d.choices], d.parent) for d in self.space.decisions]
         task = (type(self.task).__name__, self.task.options.model_dump_json(), self.task.seed)
-        return repr((decisions, self.space.settings, task, self.options.model_dump_json(), self.seed))
+        return repr((space_key(self.space), task, self.options.model_dump_json(), self.seed))
 
     def _one_step(self) -> None:
         phase = self._paths.phase(self.step)
@@ -178,9 +165,7 @@ class Training:
             largest = self._paths.largest
             return self._teacher.run(largest, self._sized(images, largest), dropout=False).softmax(1)
 
-    def _loss(
-        self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None) -> torch.Tensor:
         hard = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
         if soft is None:
             return hard
