@@ -140,6 +140,16 @@ def measurement_options(data: Mapping[str, Any], overrides: Sequence[str] = ()) 
     return parse_options(MeasurementOptions, place["measurement"], "")
 
 
+def settings_of(text: str, where: str) -> dict[str, Any]:
+    """Return the settings in `key=value,key=value`, each value TOML or else a plain string."""
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        if "=" not in part:
+            raise OptionsError(f'"{where}": write name:key=value,key=value')
+        _override(found, part if "." in part.partition("=")[0] else f"settings.{part}")
+    return dict(found.get("settings", {}))
+
+
 def farm_options(data: Mapping[str, Any]) -> FarmOptions:
     """Return the checked options of `[farm]` without a recipe."""
     return parse_options(FarmOptions, dict(data), "")

@@ -9,6 +9,7 @@ from hilnas.executors import report
 from hilnas.recipe import FinalOptions
 from hilnas.spaces import Space
 from hilnas.tasks import Task
+from hilnas.tasks.training import TrainingOptions
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ def prepare_estimator(
     """Let an estimator do what it needs before it can answer."""
     start = time.perf_counter()
     return estimator.prepare(space, task, seed, threads, origin), time.perf_counter() - start
+
+
+def train_in_full(
+    architecture: Architecture, space: Space, task: Task, options: TrainingOptions, seed: int
+) -> tuple[Estimate, float]:
+    """Train an architecture as a winner is trained; what it reaches on validation data."""
+    from hilnas.estimators.train import full_accuracy
+
+    start = time.perf_counter()
+    return full_accuracy(architecture, space, task, options, seed), time.perf_counter() - start
 
 
 def train_winner(

@@ -36,6 +36,7 @@ class EventKind(StrEnum):
     EXPORTED = "exported"
     MEASURED = "measured"
     ESTIMATED = "estimated"
+    TRAINED_IN_FULL = "trained_in_full"
     SCORED = "scored"
     INVALID = "invalid"
     FAILED = "failed"
