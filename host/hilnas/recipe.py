@@ -111,12 +111,14 @@ class Recipe(Options):
         return options_of(axis, section.name, section.settings)
 
 
-def load_recipe(source: str | None, overrides: Sequence[str] = (), seed: int | None = None) -> Recipe:
-    """Read a recipe by path or by the name of one that ships, apply `key=value`s, check everything.
+def load_recipe(
+    source: str | Mapping[str, Any] | None, overrides: Sequence[str] = (), seed: int | None = None
+) -> Recipe:
+    """Read a recipe by path or by the name of one that ships, or take its data; apply `key=value`s, check everything.
 
     OptionsError names each key that is wrong and what to do.
     """
-    data = _read(source or QUICKSTART)
+    data = _read(source or QUICKSTART) if isinstance(source, str | None) else dict(source)
     for override in overrides:
         _override(data, override)
     if seed is not None:

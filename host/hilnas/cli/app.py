@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hilnas import __version__
-from hilnas.cli import daemon, device, devices, search
+from hilnas.cli import daemon, device, devices, search, supernets
 from hilnas.cli.words import Json, Set
 from hilnas.errors import HilnasError
 
@@ -148,6 +148,14 @@ app.command(
     short_help="Measure a model's operators one by one, or fill a latency table.",
     epilog=devices.PROFILE_EXAMPLES,
 )(devices.profile)
+
+app.command(
+    short_help="Train a net that holds all architectures of a space.", epilog=supernets.SUPERNET_EXAMPLES
+)(supernets.supernet)
+app.command(
+    short_help="Take the best nets for devices out of a trained supernet.",
+    epilog=supernets.SPECIALISE_EXAMPLES,
+)(supernets.specialise)
 
 app.add_typer(daemon.app, name="daemon")
 app.add_typer(search.app, name="search")

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from hilnas.estimators.base import EstimateResult
 from hilnas.estimators.train import CALIBRATION_EXAMPLES, binomial_se, int8_accuracy, to_int8
 from hilnas.executors import report, save, saved
+from hilnas.options import Options as AnyOptions
 from hilnas.spaces import Space
 from hilnas.supernet.file import SupernetError, SupernetFile
 from hilnas.supernet.options import SupernetTraining
@@ -40,7 +41,7 @@ class SupernetOptions(SupernetTraining):
 class Supernet:
     """Asks a supernet, which `prepare` trains."""
 
-    Options = SupernetOptions
+    Options: ClassVar[type[AnyOptions]] = SupernetOptions
 
     def __init__(self, options: SupernetOptions, content: bytes = b"") -> None:
         self.options = options
@@ -99,6 +100,29 @@ class Supernet:
             data: Batch = prepare(task, split, space.input_shape(architecture)[1:])
             recalibrate(module, data, seed, count)
         return module
+
+
+FINE_TUNING_RATE = 0.25
+"""Peak learning rate of fine-tuning, as a share of the supernet's own."""
+
+
+def fine_tuned(
+    content: bytes, architecture: Architecture, space: Space, task: Task, seed: int, epochs: int
+) -> bytes:
+    """Return the int8 file of a supernet's net that was trained on by itself for some epochs."""
+    from hilnas.tasks.training import TrainingOptions, train
+
+    facts = SupernetFile.from_bytes(content, "the supernet").training
+    known = {name: facts[name] for name in TrainingOptions.model_fields if name in facts}
+    rate = float(known.get("learning_rate", 4e-3)) * FINE_TUNING_RATE
+    options = TrainingOptions(**{**known, "epochs": epochs, "learning_rate": rate})
+    module = Supernet(SupernetOptions(), content).net(architecture, space, task, seed)
+    size = space.input_shape(architecture)[1:]
+    examples = task.split("train")
+    data = prepare(task, examples, size)
+    train(module, task, data, options, seed)
+    recalibrate(module, data, seed)
+    return to_int8(module, prepare(task, examples.subset(CALIBRATION_EXAMPLES, seed), size), task)
 
 
 def weights_of(content: bytes, space: Space) -> "SharedWeights":

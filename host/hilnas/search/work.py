@@ -60,6 +60,38 @@ def prepare_estimator(
     return estimator.prepare(space, task, seed, threads, origin), time.perf_counter() - start
 
 
+def finish_specialised(
+    content: bytes,
+    model: bytes,
+    architecture: Architecture,
+    space: Space,
+    task: Task,
+    seed: int,
+    fine_tune: int,
+) -> tuple[bytes, dict[str, Any]]:
+    """Return the int8 file of a supernet's net as it ships, and its accuracies: here it meets the test split.
+
+    With `fine_tune` epochs, its own weights are trained on; it ships when that is better on validation data.
+    """
+    from hilnas.estimators.supernet import fine_tuned
+    from hilnas.estimators.train import int8_accuracy
+    from hilnas.tasks.training import prepare
+
+    size = space.input_shape(architecture)[1:]
+    validation = prepare(task, task.split("validation"), size)
+    accuracy = int8_accuracy(model, validation)
+    facts: dict[str, Any] = {"fine_tuned": False}
+    if fine_tune:
+        tuned = fine_tuned(content, architecture, space, task, seed, fine_tune)
+        after = int8_accuracy(tuned, validation)
+        facts.update(validation_accuracy_before=accuracy, validation_accuracy_tuned=after)
+        if after > accuracy:
+            model, accuracy, facts["fine_tuned"] = tuned, after, True
+    facts["validation_accuracy"] = accuracy
+    facts["test_accuracy"] = int8_accuracy(model, prepare(task, task.split("test"), size))
+    return model, facts
+
+
 def train_in_full(
     architecture: Architecture, space: Space, task: Task, options: TrainingOptions, seed: int
 ) -> tuple[Estimate, float]:
