@@ -11,7 +11,6 @@ from hilnas.daemon.measure import Bench, bench
 from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.executors import Executor
 from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
-from hilnas.measuring.table import LatencyTable
 from hilnas.options import OptionsError
 from hilnas.plugins import Axis, find, options_of
 from hilnas.recipe import Recipe, check_recipe, load_recipe
@@ -22,6 +21,7 @@ from hilnas.search.specialise import Specialisation, SupernetAnswers, as_hints, 
 from hilnas.search.work import finish_specialised
 from hilnas.spaces import Space
 from hilnas.store import RECORD_FILE, ModelFiles, Record
+from hilnas.store.latency_table import LatencyTable
 from hilnas.strategies import Problem, Strategy
 from hilnas.supernet.file import SupernetError, SupernetFile
 from hilnas.trial import Architecture, Latency, Measurement, Trial, Verdict

@@ -63,6 +63,15 @@ class Part:
 
 
 @dataclass(frozen=True)
+class PartFactor:
+    """One place in the chain of a net's parts: which decisions say what stands there."""
+
+    decisions: tuple[str, ...]
+    key: Callable[[tuple[Choice, ...]], str | None] = field(compare=False, repr=False)
+    """Takes a choice of each, and returns the part's key; None where nothing stands there."""
+
+
+@dataclass(frozen=True)
 class Share:
     """Which piece of which tensor of a supernet a tensor of a built module is."""
 
@@ -112,6 +121,14 @@ class Space(ABC):
         """Say which piece of `supernet` each floating-point tensor of a built module's state dict is."""
         raise SpaceError(f"the nets of the space {self.name} don't share weights (Space.shares)")
 
+    def relaxed(self) -> "nn.Module":
+        """Return a module that runs mixtures of nets on the tensors of `supernet`, fresh, which it holds as `shared`.
+
+        It maps float32 [N, C, H, W] of the task's size, and a mapping from decision to a weight for each choice
+        [choices], to logits [N, classes]. SpaceError for a space that has none.
+        """
+        raise SpaceError(f"the nets of the space {self.name} cannot be mixed (Space.relaxed)")
+
     def extremes(self) -> tuple[Architecture, Architecture]:
         """Return the smallest and the largest architecture, between which all others lie.
 
@@ -120,6 +137,13 @@ class Space(ABC):
         return self.complete({}, lambda choices: _by_size(choices)[0]), self.complete(
             {}, lambda choices: _by_size(choices)[-1]
         )
+
+    def part_factors(self) -> list[PartFactor]:
+        """Return the places in the chain of parts: for any choices their keys are those of `parts`.
+
+        So the latency that is expected of independent choices is a sum over places. SpaceError as in `parts`.
+        """
+        raise SpaceError(f"the space {self.name} does not tell its parts by place (Space.part_factors)")
 
     @property
     def shrinking(self) -> tuple[tuple[str, ...], ...]:

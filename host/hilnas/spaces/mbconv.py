@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from hilnas.options import Options
-from hilnas.spaces.base import BlockSummary, Decision, Part, Share, Space, SpaceError
+from hilnas.spaces.base import BlockSummary, Decision, Part, PartFactor, Share, Space, SpaceError
+from hilnas.spaces.mbconv_factors import Chain, factors
 from hilnas.spaces.mbconv_parts import Choices, StageChoices, every_part, parts_of
 from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
 from hilnas.spaces.mbconv_shares import shares, supernet
@@ -117,7 +118,10 @@ class MBConv(Space):
 
     def input_shape(self, architecture: Architecture) -> tuple[int, int, int]:
         """Return [C, H, W] at the resolution decided."""
-        height, width = str(architecture["resolution"]).split("x")
+        return self._shape_of(architecture["resolution"])
+
+    def _shape_of(self, resolution: Choice) -> tuple[int, int, int]:
+        height, width = str(resolution).split("x")
         return self.shape[0], int(height), int(width)
 
     def plan(self, architecture: Architecture) -> NetPlan:
@@ -179,6 +183,17 @@ class MBConv(Space):
             )
         )
 
+    def part_factors(self) -> list[PartFactor]:
+        """Return stem, every block that there may be, head and classifier."""
+        chain = Chain(
+            self._shape_of,
+            self.options.stage_strides,
+            [max(depths) for depths in self.options.stage_depths],
+            self.options.head_width,
+            self.classes,
+        )
+        return factors(chain)
+
     def features(self, architecture: Architecture) -> Mapping[str, float]:
         """Return MACs and parameters. The architecture must be of this space."""
         macs, parameters = self._plan(architecture).costs()
@@ -197,6 +212,35 @@ class MBConv(Space):
     def shares(self, architecture: Architecture) -> Mapping[str, Share]:
         """Return the leading piece of each tensor; see `mbconv_shares`."""
         return dict(shares(self.plan(architecture), self._largest))
+
+    def relaxed(self) -> "nn.Module":
+        """Return a supernet that runs mixtures; see `mbconv_relaxed`."""
+        from hilnas.spaces.mbconv_relaxed import Form, Relaxed, Stage
+
+        options, stages, first = self.options, [], 0
+        for number, depths in enumerate(options.stage_depths):
+            stages.append(
+                Stage(
+                    f"stage{number + 1}",
+                    options.stage_widths[number],
+                    depths,
+                    options.stage_strides[number],
+                    first,
+                )
+            )
+            first += max(depths)
+        form = Form(
+            [_scaled(self.shape, float(scale))[1:] for scale in options.resolutions],
+            options.stem_widths,
+            options.stem_strides,
+            stages,
+            options.kernels,
+            options.expansions,
+            options.squeeze_excite,
+            options.activations,
+            options.dropout,
+        )
+        return Relaxed(form, self.supernet())
 
     def extremes(self) -> tuple[Architecture, Architecture]:
         """Return the net of least and that of most operations."""
