@@ -9,6 +9,7 @@ from hilnas.plugins import Axis, find, names
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.strategies.evolution import Evolution, EvolutionOptions
 from hilnas.strategies.generative import Generative, GenerativeOptions
+from hilnas.strategies.gradient import Darts, DartsOptions
 from hilnas.strategies.local_search import LocalSearch, LocalSearchOptions
 from hilnas.strategies.multi_objective_evolution import (
     MultiObjectiveEvolution,
@@ -46,6 +47,12 @@ class TestRlFront(StrategyContract):
     @pytest.fixture
     def strategy(self):
         return lambda problem, seed: Controller(problem, ControllerOptions(aim="front"), seed)
+
+
+class TestDarts(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Darts(problem, DartsOptions(), seed)
 
 
 class TestEvolution(StrategyContract):

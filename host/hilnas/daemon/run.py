@@ -121,7 +121,7 @@ async def run_search(
             measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
                 context = _context(run, setup, search.id, record, measurer, executor)
-                loop = run.loop = SearchLoop(context)
+                loop = await _loop(run, context, devices)
                 _one_thread()
                 run.phase = "searching"
                 await devices.unless_agent_fails(loop.run())
@@ -177,6 +177,14 @@ def _context(
     return SearchContext(
         setup, search_id, record, history, models, weights, measurer, executor, accuracy, run.preparation
     )
+
+
+async def _loop(run: Run, context: SearchContext, devices: Devices) -> SearchLoop:
+    """Return the loop, once the strategy has what it needs."""
+    run.phase = "preparing the strategy"
+    prepared = await devices.unless_agent_fails(context.preparation.strategy())
+    run.loop = SearchLoop(context, prepared)
+    return run.loop
 
 
 def _prepared(record: Record, search_id: str, key: str, payload: dict[str, Any]) -> None:

@@ -26,12 +26,13 @@ class SearchLoop:
     had them from the start.
     """
 
-    def __init__(self, context: SearchContext) -> None:
+    def __init__(self, context: SearchContext, prepared: bytes = b"") -> None:
+        """`prepared` is what the strategy prepared."""
         self._context = context
         self._options = context.setup.recipe.search
         self.history = history = context.history
         self.lifecycle = Lifecycle(context)
-        self.strategy = context.setup.new_strategy(history.earlier or ())
+        self.strategy = context.setup.new_strategy(history.earlier or (), prepared)
         self._window = Window(self._options.in_flight, self._options.group)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._launched: dict[int, float] = {}

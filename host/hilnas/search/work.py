@@ -1,13 +1,16 @@
 """The heavy steps of a trial, as functions that worker processes run. Each returns its value and seconds."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hilnas.estimators import Estimator, Preparing
 from hilnas.executors import report
+from hilnas.objectives import Objective
+from hilnas.options import Options
 from hilnas.recipe import FinalOptions
 from hilnas.spaces import Space
+from hilnas.strategies.base import Preparing as PreparingStrategy
 from hilnas.tasks import Task
 from hilnas.tasks.training import TrainingOptions
 from hilnas.trial import Architecture, Estimate
@@ -58,6 +61,20 @@ def prepare_estimator(
     """Let an estimator do what it needs before it can answer."""
     start = time.perf_counter()
     return estimator.prepare(space, task, seed, threads, origin), time.perf_counter() - start
+
+
+def prepare_strategy(
+    strategy: type[PreparingStrategy],
+    space: Space,
+    task: Task,
+    objectives: Sequence[Objective],
+    options: Options,
+    seed: int,
+    threads: int,
+) -> tuple[bytes, float]:
+    """Let a strategy do what it needs before its first proposal."""
+    start = time.perf_counter()
+    return strategy.prepare(space, task, objectives, options, seed, threads), time.perf_counter() - start
 
 
 def finish_specialised(

@@ -59,6 +59,7 @@ class Relaxed(nn.Module):
         self.form = form
         self.shared = shared
         self._largest = max(form.expansions)
+        self._tensors = dict(shared.named_parameters())
 
     def forward(self, images: torch.Tensor, gates: Gates) -> torch.Tensor:
         """Return the logits of a mixture, by the statistics of the batch."""
@@ -165,7 +166,7 @@ class Relaxed(nn.Module):
         shares = [(count, gate / total.clamp_min(1e-6)) for count, gate in hidden]
         counts, weights = [count for count, _ in shares], torch.stack([gate for _, gate in shares])
         inner = features
-        if f"{layers}.expand.conv.weight" in self._tensors():
+        if f"{layers}.expand.conv.weight" in self._tensors:
             inner = _convolved(inner, self._at(f"{layers}.expand.conv.weight"), 1)
             inner = self._activated(self._normalised(inner, f"{layers}.expand"), activation)
             inner = inner * _mask(inner, _prefixes(counts, weights))
@@ -229,10 +230,7 @@ class Relaxed(nn.Module):
         return functional.batch_norm(features, None, None, weight, bias, training=True)
 
     def _at(self, name: str) -> torch.Tensor:
-        return self._tensors()[name]
-
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return dict(self.shared.named_parameters())
+        return self._tensors[name]
 
 
 def _matters(gate: torch.Tensor) -> bool:
