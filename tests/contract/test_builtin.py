@@ -7,6 +7,7 @@ from hilnas.estimators.train import Train, TrainOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
 from hilnas.plugins import Axis, find, names
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.enas import Enas, EnasOptions
 from hilnas.strategies.evolution import Evolution, EvolutionOptions
 from hilnas.strategies.generative import Generative, GenerativeOptions
 from hilnas.strategies.gradient import Darts, DartsOptions
@@ -53,6 +54,12 @@ class TestDarts(StrategyContract):
     @pytest.fixture
     def strategy(self):
         return lambda problem, seed: Darts(problem, DartsOptions(), seed)
+
+
+class TestEnas(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Enas(problem, EnasOptions(), seed)
 
 
 class TestEvolution(StrategyContract):

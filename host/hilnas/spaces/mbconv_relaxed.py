@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from hilnas.spaces.mbconv_plan import squeezed_channels, strided
+from hilnas.tasks.resize import sized
 
 Gates = Mapping[str, torch.Tensor]
 """A weight for each choice of each decision; of one decision they sum to 1."""
@@ -68,11 +69,11 @@ class Relaxed(nn.Module):
             resolution = gates["resolution"][place]
             if not _matters(resolution):
                 continue
-            sized = _resized(images, size)
+            resized = sized(images, size)
             for number, stride in enumerate(self.form.stem_strides):
                 weight = resolution * gates["stem.stride"][number]
                 if _matters(weight):
-                    logits.append(weight * self._logits(sized, stride, gates))
+                    logits.append(weight * self._logits(resized, stride, gates))
         return torch.stack(logits).sum(0)
 
     def _logits(self, images: torch.Tensor, stride: int, gates: Gates) -> torch.Tensor:
@@ -254,14 +255,6 @@ def _aligned(features: torch.Tensor, channels: int) -> torch.Tensor:
     if have >= channels:
         return features[:, :channels]
     return functional.pad(features, (0, 0, 0, 0, 0, channels - have))
-
-
-def _resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    if images.shape[2:] != size:
-        images = functional.interpolate(
-            images, size=size, mode="bilinear", align_corners=False, antialias=True
-        )
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _convolved(features: torch.Tensor, weight: torch.Tensor, stride: int, groups: int = 1) -> torch.Tensor:

@@ -22,8 +22,9 @@ from hilnas.supernet.options import SupernetTraining
 from hilnas.supernet.paths import Paths
 from hilnas.supernet.shared import SharedWeights
 from hilnas.tasks import Split, Task
-from hilnas.tasks.training import TrainingError, augment, cosine, parameter_groups
-from hilnas.trial import Architecture
+from hilnas.tasks.batches import Batches
+from hilnas.tasks.resize import sized
+from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 
 CHECKPOINT_S = 30.0
 """Between two checkpoints, at least."""
@@ -45,9 +46,9 @@ class Training:
         self.weights = SharedWeights(self.space)
         examples = self.task.split("train")
         subset = self.options.subset
-        self._examples: Split = examples if subset is None else examples.subset(subset, self.seed)
-        self._batches = max(1, len(self._examples) // self.options.batch)
-        self.steps = self.options.epochs * self._batches
+        chosen: Split = examples if subset is None else examples.subset(subset, self.seed)
+        self._batches = Batches(self.task, chosen, self.options.batch, self.seed)
+        self.steps = self.options.epochs * self._batches.per_epoch
         self._paths = Paths(self.space, self.options.sampling, self.options.paths, self.steps, self.seed)
         module = self.weights.module
         self._optimizer = torch.optim.AdamW(
@@ -116,15 +117,16 @@ class Training:
         if phase > 0 and self._teacher is None and self.options.distillation > 0:
             self._teacher = SharedWeights(self.space, self.weights.module.state_dict())
         self._set_learning_rate(phase)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
-        images, labels = self._batch(generator)
+        images, labels = self._batches.at(self.step)
         architectures = self._paths.at(self.step)
         soft = self._taught(images)
         self._optimizer.zero_grad(set_to_none=True)
         for architecture in architectures:
             largest = architecture == self._paths.largest
-            logits = self.weights.run(architecture, self._sized(images, architecture), dropout=largest)
+            logits = self.weights.run(
+                architecture, sized(images, self.space.input_shape(architecture)[1:]), dropout=largest
+            )
             loss = self._loss(logits, labels, None if largest else soft) / len(architectures)
             if not math.isfinite(loss.item()):
                 raise TrainingError(
@@ -136,34 +138,15 @@ class Training:
                 soft = logits.detach().softmax(1)
         self._optimizer.step()
 
-    def _batch(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return augmented model inputs at the task's own size, and labels."""
-        epoch, number = divmod(self.step, self._batches)
-        order = torch.randperm(
-            len(self._examples), generator=torch.Generator().manual_seed(self.seed * 7_919 + epoch)
-        )
-        chosen = order[number * self.options.batch : (number + 1) * self.options.batch].numpy()
-        normalisation = self.task.normalisation
-        inputs = torch.from_numpy(normalisation.apply(self._examples.images[chosen]))
-        options = self.task.options
-        inputs = augment(inputs, options.shift, options.flip, normalisation.range[0], generator)
-        return inputs, torch.from_numpy(self._examples.labels[chosen])
-
-    def _sized(self, images: torch.Tensor, architecture: Architecture) -> torch.Tensor:
-        size = self.space.input_shape(architecture)[1:]
-        if images.shape[2:] != size:
-            images = functional.interpolate(
-                images, size=size, mode="bilinear", align_corners=False, antialias=True
-            )
-        return images.contiguous(memory_format=torch.channels_last)
-
     def _taught(self, images: torch.Tensor) -> torch.Tensor | None:
         """Return what the teacher of a shrinking supernet says of a batch."""
         if self._teacher is None:
             return None
         with torch.no_grad():
             largest = self._paths.largest
-            return self._teacher.run(largest, self._sized(images, largest), dropout=False).softmax(1)
+            return self._teacher.run(
+                largest, sized(images, self.space.input_shape(largest)[1:]), dropout=False
+            ).softmax(1)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None) -> torch.Tensor:
         hard = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)

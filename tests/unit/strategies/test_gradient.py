@@ -118,9 +118,7 @@ def test_the_second_order_is_the_gradient_through_a_step_of_the_weights(monkeypa
     monkeypatch.setattr("hilnas.strategies.gradient.search.REACH", 1e-5)
     options = DartsOptions(epochs=1, batch=32, order=2, label_smoothing=0.0)
     search = _search(options)
-    train, held = (
-        search._batch(half, torch.Generator().manual_seed(1)) for half in (search._train, search._held)
-    )
+    train, held = search._train.at(1), search._held.at(1)
     search.mixture.double()
     search.parameters.double()
     train, held = ((images.double(), labels) for images, labels in (train, held))

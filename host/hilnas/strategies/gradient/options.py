@@ -5,10 +5,18 @@ from typing import Literal
 
 from pydantic import Field
 
+from hilnas.options import Options
 from hilnas.tasks.training import TrainingOptions
 
 
-class GradientOptions(TrainingOptions):
+class TableOptions(Options):
+    """What a search that comes before all measuring knows of the device."""
+
+    table: Path | None = None
+    """Latency table of the device (`hilnas profile --space`), for the objective "latency"."""
+
+
+class BilevelOptions(TrainingOptions, TableOptions):
     """How long and how weights and architecture parameters are trained."""
 
     epochs: int = Field(12, ge=1)
@@ -28,8 +36,6 @@ class GradientOptions(TrainingOptions):
     """Temperature of gumbel gates at first; it falls to a tenth."""
     subset: int | None = Field(None, ge=64)
     """Training examples to use; all when left out."""
-    table: Path | None = None
-    """Latency table of the device (`hilnas profile --space`), for the objective "latency"."""
     latency_weight: float = Field(0.3, ge=0)
     """What being e times slower than the target costs, in units of the cross-entropy."""
     absolute: bool = False

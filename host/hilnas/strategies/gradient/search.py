@@ -18,9 +18,10 @@ from torch.nn import functional
 from hilnas.spaces import Space
 from hilnas.strategies.gradient.gates import ArchitectureParameters
 from hilnas.strategies.gradient.latency import ExpectedLatency
-from hilnas.strategies.gradient.options import GradientOptions
-from hilnas.tasks import Split, Task
-from hilnas.tasks.training import TrainingError, augment, cosine, parameter_groups
+from hilnas.strategies.gradient.options import BilevelOptions
+from hilnas.tasks import Task
+from hilnas.tasks.batches import Batches, halves
+from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 
 CHECKPOINT_S = 30.0
 """Between two checkpoints, at least."""
@@ -36,7 +37,7 @@ class GradientSearch:
         self,
         space: Space,
         task: Task,
-        options: GradientOptions,
+        options: BilevelOptions,
         seed: int,
         latency: ExpectedLatency | None,
         target_ms: float | None,
@@ -46,9 +47,10 @@ class GradientSearch:
         self.latency, self.target_ms = latency, target_ms
         self.mixture = space.relaxed()
         self.parameters = ArchitectureParameters(space)
-        self._train, self._held = _halves(task, options.subset, seed)
-        self._batches = max(1, len(self._train) // options.batch)
-        self.steps = options.epochs * self._batches
+        train, held = halves(task, options.subset, seed)
+        self._train = Batches(task, train, options.batch, seed)
+        self._held = Batches(task, held, options.batch, seed + 1)
+        self.steps = options.epochs * self._train.per_epoch
         self.step = 0
         self._weights_by = torch.optim.AdamW(
             parameter_groups(self.mixture, options.weight_decay), lr=options.learning_rate
@@ -119,9 +121,8 @@ class GradientSearch:
 
     def _one_step(self) -> None:
         options = self.options
-        generator = torch.Generator().manual_seed(self._state)
         torch.manual_seed(self._state)
-        train, held = (self._batch(half, generator) for half in (self._train, self._held))
+        train, held = self._train.at(self.step), self._held.at(self.step)
         rate = options.learning_rate * cosine(self.steps, options.warmup_share)(self.step)
         for group in self._weights_by.param_groups:
             group["lr"] = rate
@@ -209,29 +210,6 @@ class GradientSearch:
             return sum(p.sum() for p in probabilities.values()) * torch.zeros(())
         beyond = torch.log(self.latency(probabilities).clamp_min(1e-6) / self.target_ms)
         return self.options.latency_weight * (beyond.abs() if self.options.absolute else beyond.relu())
-
-    def _batch(self, half: Split, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        epoch, number = divmod(self.step, self._batches)
-        order = torch.randperm(len(half), generator=torch.Generator().manual_seed(self.seed * 7_919 + epoch))
-        chosen = order[number * self.options.batch : (number + 1) * self.options.batch].numpy()
-        normalisation, options = self.task.normalisation, self.task.options
-        inputs = torch.from_numpy(normalisation.apply(half.images[chosen]))
-        inputs = augment(inputs, options.shift, options.flip, normalisation.range[0], generator)
-        return inputs, torch.from_numpy(half.labels[chosen])
-
-
-def _halves(task: Task, subset: int | None, seed: int) -> tuple[Split, Split]:
-    """Split the training data in two of equal size."""
-    examples = task.split("train")
-    if subset is not None:
-        examples = examples.subset(subset, seed)
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).numpy()
-    half = len(examples) // 2
-    first, second = order[:half], order[half : 2 * half]
-    return (
-        Split(examples.images[first], examples.labels[first]),
-        Split(examples.images[second], examples.labels[second]),
-    )
 
 
 def _gradients(loss: torch.Tensor, of: Sequence[torch.Tensor], keep: bool = False) -> list[torch.Tensor]:

@@ -8,22 +8,22 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from hilnas.executors import report, save, saved
-from hilnas.objectives import Objective, Quantity
-from hilnas.options import Options, OptionsError
+from hilnas.objectives import Objective
+from hilnas.options import Options
 from hilnas.spaces import Space
-from hilnas.store.latency_table import LatencyTable
 from hilnas.strategies.base import Problem, Strategy
 from hilnas.strategies.common import Novelty
-from hilnas.strategies.gradient.options import GradientOptions
+from hilnas.strategies.gradient.options import BilevelOptions
+from hilnas.strategies.gradient.table import device_table
 from hilnas.tasks import Task
 from hilnas.trial import Architecture, Choice, Proposal, Trial
 
 
-class DartsOptions(GradientOptions):
+class DartsOptions(BilevelOptions):
     """Settings of `darts`."""
 
 
-class ProxylessOptions(GradientOptions):
+class ProxylessOptions(BilevelOptions):
     """Settings of `proxyless`."""
 
     gates: Literal["softmax", "gumbel", "binary"] = "binary"
@@ -38,7 +38,7 @@ class Darts(Strategy):
 
     Options: ClassVar[type[Options]] = DartsOptions
 
-    def __init__(self, problem: Problem, options: GradientOptions, seed: int) -> None:
+    def __init__(self, problem: Problem, options: BilevelOptions, seed: int) -> None:
         generator = np.random.default_rng(seed)
         self._novelty = Novelty(problem.space, generator)
         self._found: Mapping[str, Any] = json.loads(problem.prepared) if problem.prepared else {}
@@ -56,7 +56,7 @@ class Darts(Strategy):
         space: Space,
         task: Task,
         objectives: Sequence[Objective],
-        options: GradientOptions,
+        options: BilevelOptions,
         seed: int,
         threads: int,
     ) -> bytes:
@@ -108,26 +108,14 @@ class Proxyless(Darts):
 
 
 def expected_latency(
-    space: Space, objectives: Sequence[Objective], options: GradientOptions
+    space: Space, objectives: Sequence[Objective], options: BilevelOptions
 ) -> tuple[Any, float | None]:
     """Return the differentiable latency and its target; nothing where latency has no target among the objectives."""
     from hilnas.strategies.gradient.latency import ExpectedLatency
 
-    asked = [o for o in objectives if o.quantity is Quantity.LATENCY and o.target is not None]
-    if not asked:
+    table, objective = device_table(objectives, options)
+    if table is None or objective is None:
         return None, None
-    if options.table is None or len(asked) > 1:
-        raise OptionsError(
-            "a gradient-based search takes latency from one device's table: set strategy.table to the file that "
-            "`hilnas profile --space` filled, and give one objective latency"
-        )
-    table = LatencyTable.read(options.table)
-    (objective,) = asked
-    if objective.device_class not in (None, table.head.device_class):
-        raise OptionsError(
-            f"{options.table} is of {table.head.device_class}, the objective {objective.label} is not: "
-            "set strategy.table to a table of that class"
-        )
     quality = table.quality()
     slope, intercept = (quality.slope, quality.intercept_ms) if quality else (1.0, 0.0)
     latency = ExpectedLatency(space, lambda key: table.sum_ms([key]), slope, intercept)
