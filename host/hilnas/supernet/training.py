@@ -26,9 +26,6 @@ from hilnas.tasks.batches import Batches
 from hilnas.tasks.resize import sized
 from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 
-CHECKPOINT_S = 30.0
-"""Between two checkpoints, at least."""
-
 
 @dataclass
 class Training:
@@ -69,7 +66,11 @@ class Training:
             self.step += 1
             if self.step % 10 == 0 or self.step == self.steps:
                 report(self.step / self.steps)
-            if save is not None and time.monotonic() - saved > CHECKPOINT_S and self.step < self.steps:
+            if (
+                save is not None
+                and time.monotonic() - saved > self.options.checkpoint_s
+                and self.step < self.steps
+            ):
                 save(self.checkpoint())
                 saved = time.monotonic()
 
