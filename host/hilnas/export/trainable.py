@@ -12,12 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from hilnas.export.emitter import QParams, emit
+from hilnas.export.errors import ExportError
 from hilnas.export.exporter import quantized_graph
 from hilnas.export.ir import Value
 from hilnas.export.ops_matmul import Conv, Linear, rounded
 from hilnas.export.options import QuantizationOptions
 from hilnas.export.quantize import QuantizedGraph, widen
 from hilnas.export.rounding import fake_quantize
+
+_MOST = 10.0
+"""Logarithm of the most that a step size may change by."""
 
 
 def trainable_int8(
@@ -83,10 +87,17 @@ class TrainableInt8(nn.Module):
         return values[graph.output]
 
     def to_int8(self, description: str = "") -> bytes:
-        """The .tflite file of the network as it is now, by the exporter's own writer."""
+        """The .tflite file of the network as it is now, by the exporter's own writer.
+
+        Raises ExportError, naming the layer, when training left NaN or infinity in it.
+        """
         graph, groups = self._quantized.graph, self._quantized.groups
         for op, layer in self._layers.items():
             weight, bias = layer.parameters_now()
+            if not (weight.isfinite().all() and bias.isfinite().all() and self.log_steps.isfinite().all()):
+                raise ExportError(
+                    f"training left NaN or infinity in layer '{op.name}'; train again, with a lower learning rate"
+                )
             op.weight, op.bias = weight.detach().double().numpy(), bias.detach().double().numpy()
         params = self._params()
         widen(graph, groups, params)
@@ -99,7 +110,8 @@ class TrainableInt8(nn.Module):
 
     def _steps(self) -> Tensor:
         """The step size of each group, float32."""
-        steps: Tensor = self._initial * (self.log_steps * self._free).exp()
+        # Within float32 and what multipliers can express, whatever becomes of the training.
+        steps: Tensor = self._initial * (self.log_steps * self._free).clamp(-_MOST, _MOST).exp()
         return steps
 
     def _stored(self, value: Value, tensor: Tensor, steps: Tensor) -> Tensor:
