@@ -32,7 +32,7 @@ class QuantizingOptions(TrainingOptions):
     """Whether biases make up for what rounded weights add on average; `best` tries both."""
     qat_epochs: int = Field(0, ge=0)
     """Passes over the training data with int8 simulated, after the training in float; 0 leaves this out.
-    What they give ships if it is better on validation data."""
+    What they give ships if it is better on validation data; the weights that are kept are those in float."""
     qat_learning_rate: float = Field(1e-3, gt=0, le=1)
     """Peak learning rate of these, in shares of a channel's largest weight."""
 

@@ -31,7 +31,7 @@ class Histogram:
         flat = flat[flat != 0]
         self._zeros += values.numel() - len(flat)
         if self._width > 0:
-            places = ((flat.double() - self.low) / self._width).long().clamp_(0, _BINS - 1)
+            places = (flat - self.low).div_(self._width).int().clamp_(0, _BINS - 1)
             self._counts += torch.bincount(places, minlength=_BINS).numpy()
 
     def percentile(self, percent: float) -> Range:
