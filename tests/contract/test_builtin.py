@@ -2,6 +2,7 @@
 
 import pytest
 
+from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.estimators.train import Train, TrainOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
 from hilnas.plugins import Axis, find, names
@@ -142,6 +143,12 @@ class TestTrain(EstimatorContract):
     @pytest.fixture
     def estimator(self):
         return Train(TrainOptions(epochs=1, subset=64))
+
+
+class TestSupernet(EstimatorContract):
+    @pytest.fixture
+    def estimator(self):
+        return Supernet(SupernetOptions(epochs=1, subset=128, paths=1, recalibration=128))
 
 
 class TestLocalProcesses(ExecutorContract):

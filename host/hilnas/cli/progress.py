@@ -134,6 +134,9 @@ class Progress:
         if run.loop is None:
             return ""
         stages = list(run.loop.lifecycle.stages.values())
+        preparing = run.preparation.share if run.preparation is not None else None
+        if preparing is not None:
+            return f"preparing the estimator {run.recipe.estimator.name}: {preparing:.0%}"
         named = {"export": "exporting", "train": "training", "measure": "waiting for figures of"}
         counts = [f"{named[stage]} {stages.count(stage)}" for stage in named if stage in stages]
         return ", ".join(counts)

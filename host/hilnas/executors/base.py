@@ -4,26 +4,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from hilnas import options
+from hilnas.executors.checkpoint import Checkpoint
+from hilnas.executors.inside import Told
 
 T = TypeVar("T")
-
-
-Told = Callable[[float], None]
-"""Is told which share of some work is done, 0 to 1."""
-
-_listener: Told | None = None
-
-
-def report(share: float) -> None:
-    """Tell whoever waits for the work at hand that this share of it is done; nobody, outside a worker."""
-    if _listener is not None:
-        _listener(share)
-
-
-def report_to(listener: Told) -> None:
-    """Say where `report` goes in this process: a worker's own affair."""
-    global _listener  # noqa: PLW0603 - one process does one piece of work at a time
-    _listener = listener
 
 
 class WorkerDiedError(RuntimeError):
@@ -40,12 +24,19 @@ class Executor(Protocol):
         """How many functions run at once."""
 
     async def run(
-        self, function: Callable[..., T], *arguments: Any, urgent: bool = False, told: Told | None = None
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        urgent: bool = False,
+        told: Told | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> T:
         """Return `function(*arguments)`; its exceptions are raised here.
 
-        Urgent work goes before work that waits; `told` gets what the function `report`s. WorkerDiedError
-        when the process was lost, after as many tries as the executor makes. Cancelling ends the work.
+        Urgent work goes before work that waits; `told` gets what the function `report`s. With a `checkpoint`
+        every try finds in `saved` what it holds, and what the function `save`s goes there; who gave it removes
+        it when all is done. WorkerDiedError when the process was lost, after as many tries as the executor
+        makes. Cancelling ends the work.
         """
 
     def pause(self) -> None:

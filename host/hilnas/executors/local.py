@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hilnas.executors.base import Told, WorkerDiedError
-from hilnas.executors.local_worker import PROGRESS, RAISED
+from hilnas.executors.base import WorkerDiedError
+from hilnas.executors.checkpoint import Checkpoint
+from hilnas.executors.inside import Told
+from hilnas.executors.local_worker import PROGRESS, RAISED, SAVED
 from hilnas.options import Options
 
 T = TypeVar("T")
@@ -54,7 +56,12 @@ class LocalProcesses:
         return self.options.workers or len(os.sched_getaffinity(0))
 
     async def run(
-        self, function: Callable[..., T], *arguments: Any, urgent: bool = False, told: Told | None = None
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        urgent: bool = False,
+        told: Told | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> T:
         """Run in the next free worker; see `Executor.run`."""
         payload = pickle.dumps((function, arguments))
@@ -63,7 +70,7 @@ class LocalProcesses:
             try:
                 if self._closed:
                     raise asyncio.CancelledError("the executor is closed")
-                return await worker.call(payload, told)  # type: ignore[no-any-return]
+                return await worker.call(payload, told, checkpoint)  # type: ignore[no-any-return]
             except WorkerDiedError as error:
                 if remaining == 0:
                     raise WorkerDiedError(f"{error}; {self.options.retries + 1} tries") from None
@@ -120,18 +127,22 @@ class _Worker:
         self.log = log
         self.process: asyncio.subprocess.Process | None = None
 
-    async def call(self, payload: bytes, told: Told | None) -> Any:
+    async def call(self, payload: bytes, told: Told | None, checkpoint: Checkpoint | None) -> Any:
+        kept = None if checkpoint is None else await asyncio.to_thread(checkpoint.load)
         process = await self._started()
         await self.going.wait()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(struct.pack("<Q", len(payload)) + payload)
-            await process.stdin.drain()
+            for part in (payload, pickle.dumps(kept)):
+                process.stdin.write(struct.pack("<Q", len(part)) + part)
+                await process.stdin.drain()
             kind, value = await _answer(process.stdout)
-            while kind == PROGRESS:
-                if told is not None:
+            while kind in (PROGRESS, SAVED):
+                if kind == PROGRESS and told is not None:
                     told(value)
+                if kind == SAVED and checkpoint is not None:
+                    await asyncio.to_thread(checkpoint.save, value)
                 kind, value = await _answer(process.stdout)
         except (asyncio.IncompleteReadError, ConnectionError):
             code = await process.wait()

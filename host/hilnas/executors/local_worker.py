@@ -10,12 +10,13 @@ import signal
 import struct
 import sys
 import traceback
+from functools import partial
 from typing import Any, BinaryIO
 
-from hilnas.executors.base import report_to
+from hilnas.executors.inside import Host, work_for
 
-RETURNED, RAISED, PROGRESS = "returned", "raised", "progress"
-"""What an answer is: the last of a call, or one on its way."""
+RETURNED, RAISED, PROGRESS, SAVED = "returned", "raised", "progress", "saved"
+"""What an answer is: the last of a call (the first two), or one on its way."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,17 +26,26 @@ def main() -> int:
     _die_with_parent(int(sys.argv[1]))
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log, not between the answers
-    report_to(lambda share: _write(answers, _pickled(PROGRESS, share)))
     os.nice(5)  # whoever works at this machine, and a device on it, goes first
     while True:
-        header = calls.read(8)
-        if len(header) < 8:
+        payload, kept = _read(calls), _read(calls)
+        if payload is None or kept is None:
             return 0
-        _serve(calls.read(struct.unpack("<Q", header)[0]), answers)
+        _serve(payload, kept, answers)
 
 
-def _serve(payload: bytes, answers: BinaryIO) -> None:
+def _read(calls: BinaryIO) -> bytes | None:
+    header = calls.read(8)
+    return calls.read(struct.unpack("<Q", header)[0]) if len(header) == 8 else None
+
+
+def _serve(payload: bytes, kept: bytes, answers: BinaryIO) -> None:
+    def tell(kind: str, value: Any) -> None:
+        _write(answers, _pickled(kind, value))
+
     try:
+        checkpoint = pickle.loads(kept)  # nosec B301 # noqa: S301 - from our own parent
+        work_for(Host(partial(tell, PROGRESS), partial(tell, SAVED), checkpoint))
         function, arguments = pickle.loads(payload)  # nosec B301 # noqa: S301 - from our own parent
         _limit_threads()
         answer = _pickled(RETURNED, function(*arguments))

@@ -44,6 +44,7 @@ class SearchLoop:
     async def run(self) -> None:
         """Run to the end of the budget. Cancelling it leaves every trial where the record has it."""
         replay(self.strategy, self._window, self.history)
+        self._context.preparation.start()
         try:
             for trial in self.history.trials:
                 if not trial.final:
@@ -62,6 +63,7 @@ class SearchLoop:
                 task.cancel()
             with suppress(BaseException):
                 await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await self._context.preparation.close()
 
     @property
     def counted(self) -> int:
@@ -128,4 +130,6 @@ class SearchLoop:
 def _unexpected(number: int, error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, SearchError):
+        return str(error)
     return f"trial {number} ended in {type(error).__name__}: {error}. Mend that and use --resume"

@@ -62,6 +62,16 @@ class Part:
     """Returns a torch module with fresh weights: float32 [N, C, H, W] to what the next part takes."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which piece of which tensor of a supernet a tensor of a built module is."""
+
+    tensor: str
+    """Key in the state dict of `Space.supernet`."""
+    piece: tuple[slice, ...] = ()
+    """A slice for each leading dimension; dimensions without one are whole."""
+
+
 class Space(ABC):
     """A set of architectures over tasks of one input shape.
 
@@ -93,6 +103,28 @@ class Space(ABC):
     def every_part(self) -> Iterator[Part]:
         """Yield every piece that nets of this space can have, each once. SpaceError as in `parts`."""
         raise SpaceError(f"the space {self.name} does not list the pieces of its nets (Space.every_part)")
+
+    def supernet(self) -> "nn.Module":
+        """Return a module, fresh, whose tensors hold those of every architecture. SpaceError where there is none."""
+        raise SpaceError(f"the nets of the space {self.name} don't share weights (Space.supernet)")
+
+    def shares(self, architecture: Architecture) -> Mapping[str, Share]:
+        """Say which piece of `supernet` each floating-point tensor of a built module's state dict is."""
+        raise SpaceError(f"the nets of the space {self.name} don't share weights (Space.shares)")
+
+    def extremes(self) -> tuple[Architecture, Architecture]:
+        """Return the smallest and the largest architecture, between which all others lie.
+
+        Here by the numbers that decisions take; of choices that are no numbers the first and the last.
+        """
+        return self.complete({}, lambda choices: _by_size(choices)[0]), self.complete(
+            {}, lambda choices: _by_size(choices)[-1]
+        )
+
+    @property
+    def shrinking(self) -> tuple[tuple[str, ...], ...]:
+        """Names of decisions that progressive shrinking sets free, group after group; all at once here."""
+        return (tuple(decision.name for decision in self.decisions),)
 
     @property
     @abstractmethod
@@ -243,6 +275,13 @@ class Space(ABC):
                 if not decision.when <= set(parent.choices):
                     raise SpaceError(f'"{decision.name}" waits for values that "{parent.name}" never takes')
             seen[decision.name] = decision
+
+
+def _by_size(choices: Sequence[Choice]) -> Sequence[Choice]:
+    """Order choices by number, where all are numbers."""
+    if all(isinstance(choice, int | float) for choice in choices):
+        return sorted(choices, key=float)
+    return choices
 
 
 def _index(choices: tuple[Choice, ...], value: Choice) -> int | None:

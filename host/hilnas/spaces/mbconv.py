@@ -1,14 +1,15 @@
 """`mbconv`: inverted bottlenecks as in MobileNetV2 (Sandler et al. 2018) and V3 (Howard et al. 2019)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from hilnas.options import Options
-from hilnas.spaces.base import BlockSummary, Decision, Part, Space, SpaceError
+from hilnas.spaces.base import BlockSummary, Decision, Part, Share, Space, SpaceError
 from hilnas.spaces.mbconv_parts import Choices, StageChoices, every_part, parts_of
 from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
+from hilnas.spaces.mbconv_shares import shares, supernet
 from hilnas.trial import Architecture, Choice
 
 if TYPE_CHECKING:
@@ -189,9 +190,52 @@ class MBConv(Space):
 
         return MBConvNet(self.plan(architecture))
 
+    def supernet(self) -> "nn.Module":
+        """Return the tensors of the largest net, and those of blocks without expansion."""
+        return supernet(self._largest, self.options.expansions)
+
+    def shares(self, architecture: Architecture) -> Mapping[str, Share]:
+        """Return the leading piece of each tensor; see `mbconv_shares`."""
+        return dict(shares(self.plan(architecture), self._largest))
+
+    def extremes(self) -> tuple[Architecture, Architecture]:
+        """Return the net of least and that of most operations."""
+        resolutions = sorted(
+            self._by_name["resolution"].choices, key=lambda size: int(str(size).split("x")[0])
+        )
+        strides, least, most = self.options.stem_strides, *super().extremes()
+        return (
+            self.complete(
+                {**dict(least.decisions), "resolution": resolutions[0], "stem.stride": max(strides)}, _first
+            ),
+            self.complete(
+                {**dict(most.decisions), "resolution": resolutions[-1], "stem.stride": min(strides)}, _first
+            ),
+        )
+
+    @property
+    def shrinking(self) -> tuple[tuple[str, ...], ...]:
+        """Resolution and stride first, then kernels, depths, and all else (Cai et al. 2020, 3.3)."""
+        names = [decision.name for decision in self.decisions]
+        first = [name for name in names if name in ("resolution", "stem.stride")]
+        kernels = [name for name in names if name.endswith(".kernel")]
+        depths = [name for name in names if name.endswith(".depth")]
+        rest = [name for name in names if name not in {*first, *kernels, *depths}]
+        return tuple(first), tuple(kernels), tuple(depths), tuple(rest)
+
+    @property
+    def _largest(self) -> NetPlan:
+        """All blocks, each as large as it can be. Squeeze-excite only where it may be."""
+        _, largest = self.extremes()
+        return self._plan(largest)
+
     def describe(self, architecture: Architecture) -> list[BlockSummary]:
         """Return stem, blocks and head with their output shapes."""
         return self.plan(architecture).summary()
+
+
+def _first(choices: Sequence[Choice]) -> Choice:
+    return choices[0]
 
 
 def _decision(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hilnas.executors import Executor, WorkerDiedError, report
+from hilnas.executors import Checkpoint, Executor, WorkerDiedError, report, save, saved
 
 MakeExecutor = Callable[[Path], Executor]
 
@@ -43,6 +43,21 @@ def count_to(number: int) -> int:
     for done in range(number):
         report((done + 1) / number)
     return number
+
+
+def climb(log: str, top: int, deadly: int = 0, rest: int = 0) -> int:
+    """Work that saves each step and notes the one it starts from; once at one it dies, or at another it rests."""
+    start = step = int(saved() or b"0")
+    with Path(log).open("a") as file:
+        file.write(f"{start}\n")
+    while step < top:
+        step += 1
+        save(str(step).encode())
+        if step == deadly and start < deadly:
+            die()
+        if step == rest and start < rest:
+            time.sleep(3600)
+    return step
 
 
 def sleep(seconds: float) -> None:
@@ -117,6 +132,58 @@ class ExecutorContract:
                 await executor.close()
 
         asyncio.run(main())
+
+    def test_work_goes_on_from_its_checkpoint(self, make: MakeExecutor, tmp_path: Path) -> None:
+        log, kept = tmp_path / "starts", Checkpoint(tmp_path / "kept" / "work")
+
+        async def main() -> int:
+            executor = make(tmp_path)
+            try:
+                return await executor.run(climb, str(log), 5, 3, checkpoint=kept)
+            finally:
+                await executor.close()
+
+        assert asyncio.run(main()) == 5
+        assert log.read_text().split() == ["0", "3"]
+        assert kept.load() == b"5"
+        kept.remove()
+        assert kept.load() is None
+
+    def test_a_new_executor_goes_on_from_a_checkpoint(self, make: MakeExecutor, tmp_path: Path) -> None:
+        log, path = tmp_path / "starts", tmp_path / "kept"
+
+        async def main(finish: bool) -> int:
+            executor = make(tmp_path)
+            try:
+                work = asyncio.ensure_future(
+                    executor.run(climb, str(log), 5, 0, 3, checkpoint=Checkpoint(path))
+                )
+                while not finish and Checkpoint(path).load() != b"3":
+                    await asyncio.sleep(0.05)
+                if not finish:
+                    work.cancel()
+                    await asyncio.gather(work, return_exceptions=True)
+                    return 3
+                return await work
+            finally:
+                await executor.close()
+
+        assert [asyncio.run(main(finish)) for finish in (False, True)] == [3, 5]
+        assert log.read_text().split() == ["0", "3"]
+
+    def test_without_a_checkpoint_nothing_is_kept(self, make: MakeExecutor, tmp_path: Path) -> None:
+        log = tmp_path / "starts"
+
+        async def main() -> int:
+            executor = make(tmp_path)
+            try:
+                await executor.run(climb, str(log), 2, checkpoint=Checkpoint(tmp_path / "of another"))
+                return await executor.run(climb, str(log), 2)
+            finally:
+                await executor.close()
+
+        assert asyncio.run(main()) == 2
+        assert log.read_text().split() == ["0", "0"]
 
     def test_paused_work_goes_on(self, make: MakeExecutor, tmp_path: Path) -> None:
         async def main() -> list[int]:

@@ -100,6 +100,24 @@ class SpaceContract:
     def test_structures_tell_architectures_apart(self, space: Space, drawn: list[Architecture]) -> None:
         assert len({space.structure(a) for a in drawn}) == len(set(drawn))
 
+    def test_extremes_are_points(self, space: Space) -> None:
+        for architecture in space.extremes():
+            assert space.check(architecture) == architecture
+
+    def test_shares_cover_every_net(self, space: Space, drawn: list[Architecture]) -> None:
+        try:
+            tensors = space.supernet().state_dict()
+        except SpaceError:
+            pytest.skip(f"the nets of {space.name} share no weights")
+        for architecture in [*space.extremes(), *drawn]:
+            shares = space.shares(architecture)
+            state = space.build(architecture).state_dict()
+            floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+            assert shares.keys() == floating.keys()
+            for name, share in shares.items():
+                piece = tensors[share.tensor][share.piece] if share.piece else tensors[share.tensor]
+                assert piece.shape == floating[name].shape, name
+
     def test_it_travels_by_pickle(self, space: Space, drawn: list[Architecture]) -> None:
         copy: Space = pickle.loads(pickle.dumps(space))  # nosec B301 # noqa: S301 - our own bytes
         assert copy.size == space.size
