@@ -93,7 +93,8 @@ def trained(
 
 def spoil(module: torch.nn.Module, times: float) -> None:
     """Silence a channel of the head, and let the classifier weigh it `times` as much as anything else."""
-    head, classifier = module.get_submodule("head.1"), module.get_submodule("classifier")
+    head = [layer for layer in module.modules() if isinstance(layer, torch.nn.BatchNorm2d)][-1]
+    classifier = module.get_submodule("classifier")
     with torch.no_grad():
         head.weight[0] = head.bias[0] = 0.0
         classifier.weight[:, 0] = times * classifier.weight.abs().amax(1)
@@ -173,7 +174,9 @@ def main() -> None:
         if given.spoil:
             spoil(net.module, given.spoil)
         rows.append(compared(net, task, options))
-        print(f"net {seed} done", flush=True)
+        print(
+            f"net {seed}: " + ", ".join(f"{name} {point:.2f}" for name, point in rows[-1].items()), flush=True
+        )
     numbers = "".join(f" net {number} |" for number in range(given.nets))
     print(f"| |{numbers} mean |\n|---|{'---|' * (given.nets + 1)}")
     for name in rows[0]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,14 +17,17 @@ from hilnas.export import (
     QuantizationOptions,
     TrainableInt8,
     UnsupportedModuleError,
+    agreement,
     check_int8,
     export_int8,
     trainable_int8,
 )
+from hilnas.export.options import Ranges
 from hilnas.export.rounding import fake_quantize, straight_through
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from tests.unit.export.cases import Apply
 from tests.unit.export.nets import Cells, MobileNetV2, MobileNetV3, PlainCnn, settled
+from tests.unit.export.test_random_nets import MODEST, networks
 
 IMAGES = torch.randn(32, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 UNSEEN = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -105,6 +110,24 @@ def test_any_architecture_of_mbconv_trains_as_it_ships() -> None:
         assert_file_computes_the_same(net, UNSEEN[:16])
     for what in (("kernel", 3), ("kernel", 5), ("kernel", 7), ("se", True), ("activation", "relu6"), ("activation", "hswish")):  # fmt: skip
         assert what in seen
+
+
+@settings(MODEST, max_examples=15)
+@given(networks(), st.sampled_from(["minmax", "percentile", "mse"]), st.booleans())
+def test_any_network_trains_as_it_ships(
+    case: tuple[nn.Module, Tensor], ranges: Ranges, bias_correction: bool
+) -> None:
+    module, images = case
+    options = QuantizationOptions(ranges, 99.9, bias_correction)
+    net = trainable_int8(module, images, options=options)
+    a_few_steps(net, images, 1)
+    model = Int8Model(net.to_int8())
+    assert model.delegate_partitions == 1
+    with torch.no_grad():
+        steps = np.abs(model.predict(images.numpy()) - net(images).numpy()) / model._output_scale
+    assert steps.max() < 4
+    assert steps.mean() < 0.5
+    assert agreement(module, export_int8(module, images, options=options), images).relative_rmse < 0.35
 
 
 def test_before_training_it_is_the_exported_net() -> None:
