@@ -41,8 +41,7 @@ class Spiking(nn.Module):
         return self.classifier(torch.relu(self.hidden(self.flatten(images))))
 
 
-@pytest.fixture(scope="module")
-def data():
+def splits():
     return SimpleNamespace(
         train=prepare(TASK, TASK.split("train"), (16, 16)),
         validation=prepare(TASK, TASK.split("validation"), (16, 16)),
@@ -50,8 +49,7 @@ def data():
     )
 
 
-@pytest.fixture(scope="module")
-def spiking(data):
+def spiking_net(data):
     """Float knows no difference; the range of the hidden layer is a thousand times what it needs to be."""
     torch.manual_seed(0)
     net = Spiking()
@@ -66,6 +64,16 @@ def spiking(data):
         net.hidden.weight[24] = steepness
         net.hidden.bias[24] = -second * steepness
     return net.eval()
+
+
+@pytest.fixture(scope="module")
+def data():
+    return splits()
+
+
+@pytest.fixture(scope="module")
+def spiking(data):
+    return spiking_net(data)
 
 
 def test_ranges_that_outliers_spoil_are_found_and_mended_by_measuring(data, spiking):
