@@ -45,7 +45,8 @@ class TrainableInt8(nn.Module):
     Trained with Adam (`tasks.training.train` does). Parameters are in units of their own size, so that one learning rate fits all: weights of their
     channel's largest, biases of half their output's range; step sizes are learned as logarithms (Jain et al.
     2020, arXiv:1903.08066) by the gradient of Esser et al. 2020 (arXiv:1902.08153). Zero points stay, and so
-    do prescribed ranges. Weight decay has no meaning in these units: train without.
+    do prescribed ranges. Moving averages of extremes in their place are as good on sound nets, but forget a clipped
+    range that the training began with (figures: tests/benchmarks/README.md, "Ways to int8"). Weight decay has no meaning in these units: train without.
     """
 
     _initial: Tensor
