@@ -35,6 +35,10 @@ class Winner:
     """[final] of the recipe it was trained by."""
     agreements: tuple[Agreement, ...] = ()
     """How devices agree with the host on it, where that was asked for."""
+    quantization: str = ""
+    """How its file was made int8; unknown of a winner from before there was a choice."""
+    quantization_accuracies: Mapping[str, float] = field(default_factory=dict)
+    """Validation accuracy of every way that was tried, the simplest first."""
 
 
 @dataclass(frozen=True)

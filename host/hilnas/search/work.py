@@ -16,6 +16,7 @@ from hilnas.tasks.training import TrainingOptions
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
+    from hilnas.estimators.final import Final
     from hilnas.export import Int8Facts
 
 
@@ -121,14 +122,14 @@ def train_in_full(
 
 def train_winner(
     architecture: Architecture, space: Space, task: Task, options: FinalOptions, seed: int, threads: int
-) -> tuple[tuple[bytes, "Int8Facts", dict[str, float], bytes], float]:
-    """Retrain a winner on `threads` threads; return its int8 file, that file's facts, accuracies, and the weights."""
+) -> tuple[tuple["Final", "Int8Facts"], float]:
+    """Retrain a winner on `threads` threads; return what came of it, and the facts of its int8 file."""
     import torch
 
-    from hilnas.estimators.train import evaluate_final
+    from hilnas.estimators.final import evaluate_final
     from hilnas.export import check_int8
 
     start = time.perf_counter()
     torch.set_num_threads(threads)
-    content, accuracies, weights = evaluate_final(architecture, space, task, options, seed, report)
-    return (content, check_int8(content), accuracies, weights), time.perf_counter() - start
+    final = evaluate_final(architecture, space, task, options, seed, report)
+    return (final, check_int8(final.quantized.model)), time.perf_counter() - start
