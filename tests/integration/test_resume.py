@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from hilnas.executors.template import WORKER_NAME
 from hilnas.search.history import rebuild
 from hilnas.store import EventKind
 from tests.integration.searches import events, finish, outcome, recipe, start
@@ -115,7 +116,7 @@ def _doubted(folder):
 @pytest.mark.parametrize(
     ("victim", "times"),
     # A candidate whose worker dies twice is blamed, so the device's workers are killed once.
-    [("hilnas_agent", 3), ("hilnas.executors.local_worker", 3), ("hilnas_agent.worker", 1)],
+    [("hilnas_agent", 3), (WORKER_NAME, 3), ("hilnas.executors.template", 1), ("hilnas_agent.worker", 1)],
 )
 def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, times, undisturbed, earlier, tmp_path):
     data = recipe(tmp_path / "calls", earlier=earlier, deadly=DEADLY, seconds=0.2)
@@ -132,10 +133,10 @@ def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, times, und
 
 
 def _kill(parent, name):
-    """Kill the oldest process of that module below `parent`; 1 if there was any."""
+    """Kill the oldest process of that name, or that module, below `parent`; 1 if there was any."""
     for child in psutil.Process(parent).children(recursive=True):
         try:
-            if name in child.cmdline():
+            if child.name() == name or (name in child.cmdline() and child.name() != WORKER_NAME):
                 child.kill()
                 return 1
         except psutil.NoSuchProcess:

@@ -1,4 +1,4 @@
-"""`local`: worker processes on this machine, each a fresh Python that takes one function at a time."""
+"""`local`: worker processes on this machine, each of which takes one function at a time."""
 
 import asyncio
 import heapq
@@ -6,8 +6,6 @@ import itertools
 import os
 import pickle
 import signal
-import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +14,22 @@ from pydantic import Field
 
 from hilnas.executors.base import WorkerDiedError
 from hilnas.executors.checkpoint import Checkpoint
+from hilnas.executors.gpus import own_gpu, visible_gpus
 from hilnas.executors.inside import Told
-from hilnas.executors.local_worker import PROGRESS, RAISED, SAVED
+from hilnas.executors.processes import Forge
+from hilnas.executors.worker import Worker
 from hilnas.options import Options
 
 T = TypeVar("T")
+
+_PRELOAD = [
+    "torch",
+    "torch._dynamo",  # which the first optimizer imports
+    "ai_edge_litert.interpreter",
+    "hilnas.search.work",
+    "hilnas.estimators.train",
+]
+"""What trials need, by name: an import from here would run against the house's arrows."""
 
 
 class LocalOptions(Options):
@@ -32,6 +41,8 @@ class LocalOptions(Options):
     """Threads of each worker's numerical libraries."""
     retries: int = Field(2, ge=0)
     """How often work is tried again whose worker died."""
+    preload: list[str] = Field(default=_PRELOAD)
+    """Modules that are imported once, for all workers: each is then there in milliseconds. None for fresh interpreters."""
 
 
 class LocalProcesses:
@@ -45,10 +56,15 @@ class LocalProcesses:
         self._going = asyncio.Event()
         self._going.set()
         self._closed = False
-        self._all = [_Worker(options.threads, self.log, self._going) for _ in range(self.slots)]
+        self._forge = Forge(options.preload, _environment(options.threads), self.log)
+        gpus = visible_gpus()
+        self._all = [
+            Worker(self._forge, own_gpu(gpus, number), self.log, self._going) for number in range(self.slots)
+        ]
         self._free = list(self._all)
-        self._waiting: list[tuple[int, int, asyncio.Future[_Worker]]] = []
+        self._waiting: list[tuple[int, int, asyncio.Future[Worker]]] = []
         self._order = itertools.count()
+        self._forge.warm_up()
 
     @property
     def slots(self) -> int:
@@ -81,6 +97,7 @@ class LocalProcesses:
     def pause(self) -> None:
         """Stop every worker where it is; no new work begins."""
         self._going.clear()
+        self._forge.hold()
         for worker in self._all:
             worker.signal(signal.SIGSTOP)
 
@@ -88,18 +105,20 @@ class LocalProcesses:
         """Let the workers go on."""
         for worker in self._all:  # also one that became free while it stood still
             worker.signal(signal.SIGCONT)
+        self._forge.release()
         self._going.set()
 
     async def close(self) -> None:
         """Kill every worker."""
         self._closed = True
         await asyncio.gather(*(worker.kill() for worker in self._all))
+        await self._forge.close()
 
-    async def _acquire(self, urgent: bool) -> "_Worker":
+    async def _acquire(self, urgent: bool) -> Worker:
         if self._free:
             worker = self._free.pop()
         else:
-            future: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
+            future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
             heapq.heappush(self._waiting, (0 if urgent else 1, next(self._order), future))
             try:
                 worker = await future
@@ -109,7 +128,7 @@ class LocalProcesses:
                 raise
         return worker
 
-    def _hand_on(self, worker: "_Worker") -> None:
+    def _hand_on(self, worker: Worker) -> None:
         while self._waiting:
             _, _, future = heapq.heappop(self._waiting)
             if not future.done():
@@ -118,76 +137,9 @@ class LocalProcesses:
         self._free.append(worker)
 
 
-class _Worker:
-    """One process, started when first needed and again after it was lost."""
-
-    def __init__(self, threads: int, log: Path, going: asyncio.Event) -> None:
-        self.threads = threads
-        self.going = going
-        self.log = log
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def call(self, payload: bytes, told: Told | None, checkpoint: Checkpoint | None) -> Any:
-        kept = None if checkpoint is None else await asyncio.to_thread(checkpoint.load)
-        process = await self._started()
-        await self.going.wait()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            for part in (payload, pickle.dumps(kept)):
-                process.stdin.write(struct.pack("<Q", len(part)) + part)
-                await process.stdin.drain()
-            kind, value = await _answer(process.stdout)
-            while kind in (PROGRESS, SAVED):
-                if kind == PROGRESS and told is not None:
-                    told(value)
-                if kind == SAVED and checkpoint is not None:
-                    await asyncio.to_thread(checkpoint.save, value)
-                kind, value = await _answer(process.stdout)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            code = await process.wait()
-            self.process = None
-            raise WorkerDiedError(f"a worker process {_end(code)}; see {self.log}") from None
-        except BaseException:
-            await self.kill()  # cancelled half-way: what it would still say belongs to nobody
-            raise
-        if kind == RAISED:
-            raise value
-        return value
-
-    async def _started(self) -> asyncio.subprocess.Process:
-        if self.process is None or self.process.returncode is not None:
-            # Threads that spin while they wait for each other gain a fifth on a quiet machine, and lose
-            # most of their time on one that has anything else to do.
-            environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(self.threads)}
-            environment.pop("HILNAS_TOKEN", None)
-            with self.log.open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "hilnas.executors.local_worker", str(os.getpid()),
-                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
-                    start_new_session=True, env=environment, limit=2**20,
-                )  # fmt: skip
-        return self.process
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(number)
-
-    async def kill(self) -> None:
-        process, self.process = self.process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def _answer(stream: asyncio.StreamReader) -> tuple[str, Any]:
-    (length,) = struct.unpack("<Q", await stream.readexactly(8))
-    kind, value = pickle.loads(await stream.readexactly(length))  # nosec B301 # noqa: S301 - from our own child
-    return kind, value
-
-
-def _end(code: int) -> str:
-    if code >= 0:
-        return f"ended with code {code}"
-    name = signal.Signals(-code).name
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+def _environment(threads: int) -> dict[str, str]:
+    # Threads that spin while they wait for each other gain a fifth on a quiet machine, and lose
+    # most of their time on one that has anything else to do.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment.pop("HILNAS_TOKEN", None)
+    return environment
