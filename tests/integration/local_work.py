@@ -46,3 +46,15 @@ def refuse():
     from hilnas.export import UnsupportedModuleError
 
     raise UnsupportedModuleError("GELU", "layers.3", "use nn.Hardswish")
+
+
+def take(gib, marker, seconds=0.0):
+    """Note the beginning, take so much memory a bit at a time, and hold it for a while."""
+    with Path(marker).open("a") as file:
+        file.write("begun\n")
+    taken = []
+    for _ in range(int(gib * 64)):
+        taken.append(os.urandom(1 << 14) * (1 << 10))  # 16 MiB
+        time.sleep(0.02)
+    time.sleep(seconds)
+    return sum(map(len, taken)) / 2**30

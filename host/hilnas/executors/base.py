@@ -14,6 +14,10 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended while it had work: killed, out of memory, or crashed."""
 
 
+class OutOfMemoryError(WorkerDiedError):
+    """A worker process was ended because it took too much memory."""
+
+
 class Executor(Protocol):
     """Runs functions of picklable arguments in other processes. Constructor: `(options, log_folder)`."""
 

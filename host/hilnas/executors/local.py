@@ -1,8 +1,6 @@
 """`local`: worker processes on this machine, each of which takes one function at a time."""
 
 import asyncio
-import heapq
-import itertools
 import os
 import pickle
 import signal
@@ -12,11 +10,13 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hilnas.executors.base import WorkerDiedError
+from hilnas.executors.base import OutOfMemoryError, WorkerDiedError
 from hilnas.executors.checkpoint import Checkpoint
 from hilnas.executors.gpus import own_gpu, visible_gpus
 from hilnas.executors.inside import Told
+from hilnas.executors.places import Places
 from hilnas.executors.processes import Forge
+from hilnas.executors.watch import Watch
 from hilnas.executors.worker import Worker
 from hilnas.options import Options
 
@@ -31,6 +31,8 @@ _PRELOAD = [
 ]
 """What trials need, by name: an import from here would run against the house's arrows."""
 
+_REMEDY = "Give it a smaller batch or less data, smaller candidates, or a machine with more memory"
+
 
 class LocalOptions(Options):
     """Settings of `local`."""
@@ -41,6 +43,11 @@ class LocalOptions(Options):
     """Threads of each worker's numerical libraries."""
     retries: int = Field(2, ge=0)
     """How often work is tried again whose worker died."""
+    memory: float = Field(0.95, gt=0, le=1)
+    """Share of the memory, of the machine or of its control group, beyond which no work starts and the worker that
+    has grown most is ended."""
+    worker_gib: float | None = Field(None, gt=0)
+    """Most memory of one worker; as much as there is when left out."""
     preload: list[str] = Field(default=_PRELOAD)
     """Modules that are imported once, for all workers: each is then there in milliseconds. None for fresh interpreters."""
 
@@ -61,9 +68,8 @@ class LocalProcesses:
         self._all = [
             Worker(self._forge, own_gpu(gpus, number), self.log, self._going) for number in range(self.slots)
         ]
-        self._free = list(self._all)
-        self._waiting: list[tuple[int, int, asyncio.Future[Worker]]] = []
-        self._order = itertools.count()
+        self._watch = Watch(self._all, options.memory, options.worker_gib)
+        self._places = Places(self._all, self._watch.has_room)
         self._forge.warm_up()
 
     @property
@@ -79,20 +85,29 @@ class LocalProcesses:
         told: Told | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> T:
-        """Run in the next free worker; see `Executor.run`."""
+        """Run in the next free worker; see `Executor.run`.
+
+        Work that took too much memory is tried once more, with nothing else beside it.
+        """
         payload = pickle.dumps((function, arguments))
-        for remaining in range(self.options.retries, -1, -1):
-            worker = await self._acquire(urgent)
+        remaining, alone = self.options.retries, False
+        while True:
+            worker = await self._places.take(urgent, alone)
             try:
                 if self._closed:
                     raise asyncio.CancelledError("the executor is closed")
+                self._watch.start(self._places.fill)
                 return await worker.call(payload, told, checkpoint)  # type: ignore[no-any-return]
+            except OutOfMemoryError as error:
+                if alone:
+                    raise OutOfMemoryError(f"{error}; also with no other work beside it. {_REMEDY}") from None
+                alone = True
             except WorkerDiedError as error:
                 if remaining == 0:
                     raise WorkerDiedError(f"{error}; {self.options.retries + 1} tries") from None
+                remaining -= 1
             finally:
-                self._hand_on(worker)
-        raise AssertionError("unreachable")
+                self._places.give_back(worker)
 
     def pause(self) -> None:
         """Stop every worker where it is; no new work begins."""
@@ -111,30 +126,9 @@ class LocalProcesses:
     async def close(self) -> None:
         """Kill every worker."""
         self._closed = True
+        await self._watch.close()
         await asyncio.gather(*(worker.kill() for worker in self._all))
         await self._forge.close()
-
-    async def _acquire(self, urgent: bool) -> Worker:
-        if self._free:
-            worker = self._free.pop()
-        else:
-            future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (0 if urgent else 1, next(self._order), future))
-            try:
-                worker = await future
-            except asyncio.CancelledError:
-                if future.done() and not future.cancelled():
-                    self._hand_on(future.result())
-                raise
-        return worker
-
-    def _hand_on(self, worker: Worker) -> None:
-        while self._waiting:
-            _, _, future = heapq.heappop(self._waiting)
-            if not future.done():
-                future.set_result(worker)
-                return
-        self._free.append(worker)
 
 
 def _environment(threads: int) -> dict[str, str]:

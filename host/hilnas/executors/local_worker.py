@@ -4,6 +4,7 @@ It dies with its parent, so that a host that was killed leaves nothing running. 
 (`python -m hilnas.executors.local_worker PARENT SOCKET`), it does without one.
 """
 
+import contextlib
 import ctypes
 import os
 import pickle
@@ -13,6 +14,7 @@ import struct
 import sys
 import traceback
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from hilnas.executors.inside import Host, work_for
@@ -35,6 +37,8 @@ def main() -> int:
 
 def serve(line: socket.socket) -> None:
     """Answer calls until the other side closes."""
+    with contextlib.suppress(OSError):  # where memory does run out, it is a worker that the kernel shall end
+        Path("/proc/self/oom_score_adj").write_text("500")
     calls, answers = line.makefile("rb"), line.makefile("wb")
     while True:
         payload, kept = _read(calls), _read(calls)

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hilnas.executors.base import WorkerDiedError
+from hilnas.executors.base import OutOfMemoryError, WorkerDiedError
 from hilnas.executors.checkpoint import Checkpoint
 from hilnas.executors.inside import Told
 from hilnas.executors.local_worker import PROGRESS, RAISED, SAVED
+from hilnas.executors.memory import kills, memory_of
 from hilnas.executors.processes import Forge, WorkerProcess
 
 
@@ -26,12 +27,39 @@ class Worker:
         self._log = log
         self._going = going
         self._line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.busy = False
+        self._at_first = 0
+        self._overgrown = ""
 
     async def call(self, payload: bytes, told: Told | None, checkpoint: Checkpoint | None) -> Any:
-        """Return what a pickled (function, arguments) comes to. WorkerDiedError when the process is lost."""
+        """Return what a pickled (function, arguments) comes to.
+
+        WorkerDiedError when the process is lost; OutOfMemoryError when it took too much memory.
+        """
+        self.busy, self._at_first = True, 0
+        try:
+            return await self._call(payload, told, checkpoint)
+        finally:
+            self.busy = False
+
+    def memory(self) -> int:
+        """Return the bytes that its work has taken, and the process before it; 0 without work."""
+        return memory_of(self.process.pid) if self.busy and self.process is not None else 0
+
+    def grown(self) -> int:
+        """Return the bytes by which the process has grown since its work began."""
+        return self.memory() - self._at_first
+
+    def end_for_memory(self, why: str) -> None:
+        """End the process: its work has taken too much."""
+        self._overgrown = why
+        self.signal(signal.SIGKILL)
+
+    async def _call(self, payload: bytes, told: Told | None, checkpoint: Checkpoint | None) -> Any:
         kept = None if checkpoint is None else await asyncio.to_thread(checkpoint.load)
         process, (answers, calls) = await self._started()
         await self._going.wait()
+        self._overgrown, self._at_first, killed = "", memory_of(process.pid), kills()
         try:
             for part in (payload, pickle.dumps(kept)):
                 calls.write(struct.pack("<Q", len(part)) + part)
@@ -45,8 +73,12 @@ class Worker:
                 kind, value = await _answer(answers)
         except (asyncio.IncompleteReadError, ConnectionError):
             process.signal(signal.SIGKILL)  # it may have closed its line and live on
-            end = _end(await process.wait())
+            code = await process.wait()
             self._forget()
+            if self._overgrown or (code == -signal.SIGKILL and kills() > killed):
+                why = self._overgrown or "was ended by the kernel, which had run out of memory"
+                raise OutOfMemoryError(f"a worker process {why}; see {self._log}") from None
+            end = _end(code)
             raise WorkerDiedError(f"a worker process {end}; see {self._log}") from None
         except BaseException:
             await self.kill()  # cancelled half-way: what it would still say belongs to nobody
