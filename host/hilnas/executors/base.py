@@ -27,6 +27,9 @@ class Executor(Protocol):
     def slots(self) -> int:
         """How many functions run at once."""
 
+    def threads(self, at_once: int) -> int:
+        """Return how many threads each of `at_once` functions may have, when no others run."""
+
     async def run(
         self,
         function: Callable[..., T],

@@ -77,6 +77,10 @@ class LocalProcesses:
         """Number of workers."""
         return self.options.workers or len(os.sched_getaffinity(0))
 
+    def threads(self, at_once: int) -> int:
+        """Return the workers' share of each."""
+        return max(1, self.slots // max(1, at_once))
+
     async def run(
         self,
         function: Callable[..., T],

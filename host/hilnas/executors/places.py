@@ -20,7 +20,8 @@ class Places(Generic[W]):
         self._may_start = may_start
         self._waiting: list[tuple[int, int, asyncio.Future[W]]] = []
         self._order = itertools.count()
-        self._busy = 0
+        self.busy = 0
+        """Workers at work."""
         self._alone = False
 
     async def take(self, urgent: bool = False, alone: bool = False) -> W:
@@ -39,7 +40,7 @@ class Places(Generic[W]):
     def give_back(self, worker: W) -> None:
         """Say that a worker's work is done."""
         self._free.append(worker)
-        self._busy -= 1
+        self.busy -= 1
         self._alone = False
         self.fill()
 
@@ -48,9 +49,9 @@ class Places(Generic[W]):
         while self._waiting and self._free and not self._alone:
             rank, _, future = self._waiting[0]
             if not future.done():
-                if self._busy and (rank == _ALONE or not self._may_start()):
+                if self.busy and (rank == _ALONE or not self._may_start()):
                     return
-                self._busy += 1
+                self.busy += 1
                 self._alone = rank == _ALONE
                 future.set_result(self._free.pop())
             heapq.heappop(self._waiting)
