@@ -58,3 +58,30 @@ def take(gib, marker, seconds=0.0):
         time.sleep(0.02)
     time.sleep(seconds)
     return sum(map(len, taken)) / 2**30
+
+
+def read(path):
+    """Read a file that may not be here."""
+    return Path(path).read_bytes()
+
+
+def lack_data(path):
+    """Fail as tasks do."""
+    from hilnas.tasks import TaskError
+
+    raise TaskError(f"{path} is no archive")
+
+
+def rise(log, top, seconds):
+    """Take so long over each step, save each, and note the step that it starts from and the process."""
+    from hilnas.executors import report, save, saved
+
+    step = int(saved() or b"0")
+    with Path(log).open("a") as file:
+        file.write(f"{step} {os.getpid()}\n")
+    while step < top:
+        time.sleep(seconds)
+        step += 1
+        save(str(step).encode())
+        report(step / top)
+    return step

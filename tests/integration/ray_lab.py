@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -37,23 +37,25 @@ class RayLab:
         port = self.address.partition(":")[2]
         self._start(0, "--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false",
                     f"--temp-dir={self.folder}", "--ray-client-server-port=10001")  # fmt: skip
-        for number in range(1, nodes + 1):
-            self.add(number, cpus)
+        self._wait(0)
+        self.add(*range(1, nodes + 1), cpus=cpus)
         return self
 
-    def add(self, number, cpus=1):
-        """Start a node."""
-        self._start(number, f"--address={self.address}", f"--num-cpus={cpus}")
+    def add(self, *numbers, cpus=1, path=""):
+        """Start nodes, with a folder more where Python looks for packages."""
+        for number in numbers:
+            self._start(number, f"--address={self.address}", f"--num-cpus={cpus}", path=path)
+            self._wait(number)  # two that start at once get in each other's way
 
     def kill(self, number):
         """End a node as a power cut does; return how many processes it had."""
         process = self.nodes.pop(number)
-        family = [process.pid, *(child.pid for child in psutil.Process(process.pid).children(recursive=True))]
+        family = []
+        with suppress(psutil.NoSuchProcess):
+            family = [process.pid, *(c.pid for c in psutil.Process(process.pid).children(recursive=True))]
         for pid in family:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, 9)
-            except ProcessLookupError:
-                continue
         process.wait()
         return len(family)
 
@@ -61,9 +63,10 @@ class RayLab:
         """End everything."""
         for number in list(self.nodes):
             self.kill(number)
-        left = _ip("netns", "pids", self.name).split()
-        for pid in left:
-            os.kill(int(pid), 9)
+        for pid in _ip("netns", "pids", self.name).split():
+            if int(pid) != os.getpid():  # whoever is inside still
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), 9)
         _ip("netns", "del", self.name)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -77,21 +80,23 @@ class RayLab:
             finally:
                 _enter(before)
 
-    def _start(self, number, *arguments):
-        _ip("-n", self.name, "addr", "add", f"10.77.0.{number + 1}/32", "dev", "lo")
+    def _start(self, number, *arguments, path=""):
+        _ip("-n", self.name, "addr", "replace", f"10.77.0.{number + 1}/32", "dev", "lo")
         log = (self.folder / f"node{number}.log").open("w+")
-        process = self.nodes[number] = subprocess.Popen(
+        self.nodes[number] = subprocess.Popen(
             ["ip", "netns", "exec", self.name, sys.executable, "-m", "ray.scripts.scripts", "start", "--block",
              f"--node-ip-address=10.77.0.{number + 1}", f"--object-store-memory={_MEMORY}",
              "--disable-usage-stats", *arguments],
             stdout=log, stderr=log, cwd=ROOT, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-                 "RAY_USAGE_STATS_ENABLED": "0"},
+            env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}:{os.environ.get('PYTHONPATH', '')}",
+                 "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
         )  # fmt: skip
+
+    def _wait(self, number):
         until = time.monotonic() + _START_S
         told = self.folder / f"node{number}.log"
         while "Ray runtime started" not in told.read_text():
-            if process.poll() is not None or time.monotonic() > until:
+            if self.nodes[number].poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"a Ray node did not start: {told.read_text()[-2000:]}")
             time.sleep(0.1)
 

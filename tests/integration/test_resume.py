@@ -13,7 +13,7 @@ import pytest
 from hilnas.executors.template import WORKER_NAME
 from hilnas.search.history import rebuild
 from hilnas.store import EventKind
-from tests.integration.searches import events, finish, outcome, recipe, start
+from tests.integration.searches import events, finish, outcome, recipe, start, to_toml
 
 DEADLY = 4
 
@@ -166,7 +166,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, earlier, tmp_path)
 
     folder = tmp_path / "run"
     data = recipe(tmp_path / "calls", earlier=earlier, deadly=DEADLY, seconds=0.3)
-    (tmp_path / "recipe.toml").write_text(_toml(data))
+    (tmp_path / "recipe.toml").write_text(to_toml(data))
     command = [sys.executable, "-m", "hilnas", "run", str(tmp_path / "recipe.toml"), "--out", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(
@@ -203,17 +203,3 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, earlier, tmp_path)
     assert second.returncode == 0, second.stderr
     assert json.loads(second.stdout)["search"]["status"] == "finished"
     assert outcome(folder) == outcome(undisturbed)
-
-
-def _toml(data):
-    def value(item):
-        if isinstance(item, dict):
-            return "{" + ", ".join(f"{key} = {value(inner)}" for key, inner in item.items()) + "}"
-        return json.dumps(item)
-
-    parts = []
-    for section, content in data.items():
-        for table in content if isinstance(content, list) else [content]:
-            parts.append(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
-            parts += [f"{key} = {value(item)}" for key, item in table.items()]
-    return "\n".join(parts)

@@ -80,8 +80,12 @@ class Attempts:
 
     def drop(self, attempt: Attempt) -> None:
         """A try is over."""
-        self._known.pop(attempt.name, None)
-        self.mailbox.forget.remote(attempt.name)
+        if self._known.pop(attempt.name, None) is not None:
+            self.mailbox.forget.remote(attempt.name)
+
+    def places(self) -> list[str]:
+        """Return the addresses of the nodes where tries have begun."""
+        return [attempt.where["address"] for attempt in self._known.values() if attempt.where]
 
     def hold(self) -> None:
         """Stop what runs on this machine, and let nothing begin there."""
@@ -101,6 +105,7 @@ class Attempts:
     def close(self) -> None:
         """Hear no more."""
         self._listening.cancel()
+        self._known.clear()
 
     async def _listen(self) -> None:
         while True:

@@ -89,6 +89,15 @@ class RayCluster:
         """Functions at once; follows the nodes that come and go."""
         return self.options.slots or max(1, self._room)
 
+    @property
+    def puts(self) -> int:
+        """How often an argument was put into the object store."""
+        return self._arguments.puts
+
+    def places_of_work(self) -> list[str]:
+        """Return the nodes' addresses where work is under way, one for each piece."""
+        return self._attempts.places()
+
     def threads(self, at_once: int) -> int:
         """Threads of each function."""
         return max(1, int(self.options.cpus))
@@ -134,8 +143,12 @@ class RayCluster:
         self._looking.cancel()
         self._attempts.release()
         self._attempts.close()
-        await asyncio.to_thread(self._ray.kill, self._attempts.mailbox)
-        await asyncio.to_thread(self._ray.shutdown)
+        try:
+            await asyncio.to_thread(self._ray.kill, self._attempts.mailbox)
+        except self._ray.exceptions.RayError as error:
+            _log.debug("Ray's mailbox was gone already: %s", error)
+        finally:
+            await asyncio.to_thread(self._ray.shutdown)
 
     async def _try(
         self, attempt: Attempt, checkpoint: Checkpoint | None, call: bytes, arguments: Sequence[Any]
@@ -160,6 +173,8 @@ class RayCluster:
             node = attempt.where.get("node", "unknown")
             raise WorkerDiedError(f"a worker process on Ray node {node} was ended (out of memory?)") from None
         except errors.RayTaskError as error:
+            if isinstance(error.cause, errors.RayError):
+                raise _NodeLostError(f"it could not reach this host: {error.cause}") from error
             raise WorkerDiedError(f"a Ray node cannot run hilnas: {error}") from error
         except errors.RayError as error:
             self._arguments.forget()

@@ -31,6 +31,8 @@ def connect(address: str) -> Any:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
         raise OptionsError(f'executor "ray" needs Ray ({error}): pip install "hilnas[ray]"') from error
+    # A call after the connection has ended would start a cluster on this machine.
+    importlib.import_module("ray._private.auto_init_hook").enable_auto_connect = False  # type: ignore[attr-defined]
     if ray.is_initialized():
         raise RayError("this process is in a Ray cluster already: it can hold one connection")
     _reach(address)
@@ -39,8 +41,7 @@ def connect(address: str) -> Any:
 
     def join() -> None:
         try:
-            client = {} if address.startswith(_CLIENT) else {"include_dashboard": False}
-            ray.init(address=address, log_to_driver=False, configure_logging=False, **client)
+            ray.init(address=address, log_to_driver=False, configure_logging=False, **_own_node(address))
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failure.append(error)
 
@@ -121,6 +122,20 @@ def _reach(address: str) -> None:
         ) from error
     except OSError as error:
         raise RayError(f"no Ray cluster answers at {address}: {error}. {_REMEDY}") from error
+
+
+def _own_node(address: str) -> dict[str, str]:
+    """Go in through the head where it is on this machine: other nodes here may be lost."""
+    host = address.rpartition(":")[0]
+    if address.startswith(_CLIENT) or not host:
+        return {}
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            found = socket.gethostbyname(host)
+            probe.bind((found, 0))  # which works with an address of this machine alone
+    except OSError:
+        return {}
+    return {"_node_ip_address": found}
 
 
 def _be_quiet() -> None:

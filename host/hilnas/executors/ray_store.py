@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
@@ -12,11 +13,12 @@ _KEPT = 16
 
 
 class Arguments:
-    """Knows what is in the store already, by content; the least used go."""
+    """Knows what is in the store already, by content; the least used go. Any thread may ask."""
 
     def __init__(self, ray: Any) -> None:
         self._ray = ray
         self._refs: OrderedDict[str, Any] = OrderedDict()
+        self._one_at_a_time = threading.Lock()
         self.puts = 0
         """How often anything was put."""
 
@@ -39,10 +41,11 @@ class Arguments:
 
     def _put(self, content: bytes) -> Any:
         digest = hashlib.sha256(content).hexdigest()
-        if digest not in self._refs:
-            self.puts += 1
-            self._refs[digest] = self._ray.put(content)
+        with self._one_at_a_time:
+            if digest not in self._refs:
+                self.puts += 1
+                self._refs[digest] = self._ray.put(content)
+            self._refs.move_to_end(digest)
             if len(self._refs) > _KEPT:
                 self._refs.popitem(last=False)
-        self._refs.move_to_end(digest)
-        return self._refs[digest]
+            return self._refs[digest]
