@@ -53,45 +53,43 @@ async def run(executor, trainings, epochs, disturb=None):
 
 
 def main():
-    """Print a table."""
+    """Print a table, a row when it is known."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--trainings", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=2)
     arguments = parser.parse_args()
     wanted = arguments.trainings, arguments.epochs
     rows = []
+
+    def tell(label, results, seconds):
+        rows.append((results, seconds))
+        differ = sum(a != b for a, b in zip(results, rows[0][0], strict=True))
+        one_node = rows[min(1, len(rows) - 1)][1]
+        load = os.getloadavg()[0]
+        print(f"| {label} | {seconds:.1f} | {one_node / seconds:.2f}x | {differ} | {load:.1f} |", flush=True)
+
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        async def local(workers):
-            return await run(LocalProcesses(LocalOptions(workers=workers), folder), *wanted)
+        async def local():
+            return await run(LocalProcesses(LocalOptions(workers=1), folder), *wanted)
 
         async def ray(disturb=None):
             return await run(RayCluster(RayOptions(address=lab.address), folder), *wanted, disturb)
 
-        rows = [("local, 1 worker", *asyncio.run(local(1))), ("local, 2 workers", *asyncio.run(local(2)))]
+        print(f"{wanted[0]} trainings of {wanted[1]} epochs")
+        print("| | s | faster than one node | results that differ | load |\n|---|---|---|---|---|")
+        tell("local, one worker", *asyncio.run(local()))
         lab = RayLab()
         try:
             lab.start(nodes=1)
             with lab.entered():
-                rows.append(("Ray, 1 node", *asyncio.run(ray())))
+                tell("Ray, one node", *asyncio.run(ray()))
                 lab.add(2)
-                rows.append(("Ray, 2 nodes", *asyncio.run(ray())))
-                rows.append(("Ray, 2 nodes, 1 killed", *asyncio.run(ray(lambda: lab.kill(2)))))
+                tell("Ray, two nodes", *asyncio.run(ray()))
+                tell("Ray, two nodes, one killed", *asyncio.run(ray(lambda: lab.kill(2))))
         finally:
             lab.close()
-    expected, base = rows[0][1], rows[0][2]
-    one_node = rows[2][2]
-    print(f"{wanted[0]} trainings of {wanted[1]} epochs; load {os.getloadavg()[0]:.1f} at the end")
-    print(
-        "| | s | faster than 1 local worker | than 1 node | results that differ | lost |\n|---|---|---|---|---|---|"
-    )
-    for label, results, seconds in rows:
-        differ = sum(a != b for a, b in zip(results, expected, strict=True))
-        lost = wanted[0] - len(results)
-        print(
-            f"| {label} | {seconds:.1f} | {base / seconds:.2f}x | {one_node / seconds:.2f}x | {differ} | {lost} |"
-        )
 
 
 if __name__ == "__main__":

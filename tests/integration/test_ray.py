@@ -204,6 +204,37 @@ def test_a_node_with_other_software_is_refused_by_name(lab, tmp_path):
         lab.kill(3)
 
 
+_STOPPED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from hilnas.executors.ray_cluster import RayCluster, RayOptions
+from hilnas.testing.executors import sleep
+
+async def main(folder, address):
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asyncio.current_task().cancel)
+    executor = RayCluster(RayOptions(address=address), folder)
+    asyncio.get_running_loop().call_later(2, os.kill, os.getpid(), signal.SIGTERM)
+    try:
+        await executor.run(sleep, 3600.0)
+    except asyncio.CancelledError:
+        print("stopped in order")
+    finally:
+        await executor.close()
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+"""
+
+
+def test_a_stop_signal_stays_the_searchs(lab, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _STOPPED, str(tmp_path), lab.address],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "stopped in order\n"), done.stderr
+    assert "SIGTERM" not in done.stderr
+
+
 def test_what_no_node_has_is_refused(lab, tmp_path):
     with pytest.raises(RayError, match="64 CPUs, 0 GPUs: ask for less"):
         on_ray(tmp_path, lab.address, lambda executor: executor.run(add, 1, 1), cpus=64)

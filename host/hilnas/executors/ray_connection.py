@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import socket
 import threading
 from typing import Any
@@ -53,6 +54,7 @@ def connect(address: str) -> Any:
         raise RayError(f"the Ray cluster at {address} did not answer in {_CONNECT_S:.0f} s: {_REMEDY}")
     if failure:
         raise RayError(f"the Ray cluster at {address} cannot be joined: {failure[0]}. {_REMEDY}")
+    _keep_signals()
     return ray
 
 
@@ -136,6 +138,13 @@ def _own_node(address: str) -> dict[str, str]:
     except OSError:
         return {}
     return {"_node_ip_address": found}
+
+
+def _keep_signals() -> None:
+    """Take back the signals by which a search is stopped: Ray's library has handlers of its own for them."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.getsignal(number))
 
 
 def _be_quiet() -> None:
