@@ -111,12 +111,14 @@ class Recipe(Options):
         return options_of(axis, section.name, section.settings)
 
 
-def load_recipe(source: str | None, overrides: Sequence[str] = (), seed: int | None = None) -> Recipe:
-    """Read a recipe by path or by the name of one that ships, apply `key=value`s, check everything.
+def load_recipe(
+    source: str | Mapping[str, Any] | None, overrides: Sequence[str] = (), seed: int | None = None
+) -> Recipe:
+    """Read a recipe by path or by the name of one that ships, or take its data; apply `key=value`s, check everything.
 
     OptionsError names each key that is wrong and what to do.
     """
-    data = _read(source or QUICKSTART)
+    data = _read(source or QUICKSTART) if isinstance(source, str | None) else dict(source)
     for override in overrides:
         _override(data, override)
     if seed is not None:
@@ -138,6 +140,16 @@ def measurement_options(data: Mapping[str, Any], overrides: Sequence[str] = ()) 
     for override in overrides:
         _override(place, f"measurement.{override}")
     return parse_options(MeasurementOptions, place["measurement"], "")
+
+
+def settings_of(text: str, where: str) -> dict[str, Any]:
+    """Return the settings in `key=value,key=value`, each value TOML or else a plain string."""
+    found: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        if "=" not in part:
+            raise OptionsError(f'"{where}": write name:key=value,key=value')
+        _override(found, part if "." in part.partition("=")[0] else f"settings.{part}")
+    return dict(found.get("settings", {}))
 
 
 def farm_options(data: Mapping[str, Any]) -> FarmOptions:

@@ -2,12 +2,15 @@
 
 import pytest
 
+from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.estimators.train import Train, TrainOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
 from hilnas.plugins import Axis, find, names
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.enas import Enas, EnasOptions
 from hilnas.strategies.evolution import Evolution, EvolutionOptions
 from hilnas.strategies.generative import Generative, GenerativeOptions
+from hilnas.strategies.gradient import Darts, DartsOptions
 from hilnas.strategies.local_search import LocalSearch, LocalSearchOptions
 from hilnas.strategies.multi_objective_evolution import (
     MultiObjectiveEvolution,
@@ -45,6 +48,18 @@ class TestRlFront(StrategyContract):
     @pytest.fixture
     def strategy(self):
         return lambda problem, seed: Controller(problem, ControllerOptions(aim="front"), seed)
+
+
+class TestDarts(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Darts(problem, DartsOptions(), seed)
+
+
+class TestEnas(StrategyContract):
+    @pytest.fixture
+    def strategy(self):
+        return lambda problem, seed: Enas(problem, EnasOptions(), seed)
 
 
 class TestEvolution(StrategyContract):
@@ -142,6 +157,12 @@ class TestTrain(EstimatorContract):
     @pytest.fixture
     def estimator(self):
         return Train(TrainOptions(epochs=1, subset=64))
+
+
+class TestSupernet(EstimatorContract):
+    @pytest.fixture
+    def estimator(self):
+        return Supernet(SupernetOptions(epochs=1, subset=128, paths=1, recalibration=128))
 
 
 @pytest.mark.parametrize("preload", [["hilnas.testing.executors"], []], ids=["forked", "fresh"])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hilnas import __version__
-from hilnas.cli import daemon, device, devices, search
+from hilnas.cli import daemon, device, devices, search, supernets
 from hilnas.cli.words import Json, Set
 from hilnas.errors import HilnasError
 
@@ -63,6 +63,43 @@ def report(
 
 
 @app.command(
+    short_help="How well do estimators rank? Train a sample in full and compare.",
+    epilog="Examples:  hilnas estimate fashion-mnist -e supernet -e train:epochs=1 -e zero-cost:proxy=synflow  |  "
+    "hilnas estimate mine.toml --architectures 20 --repeats 2 --out study",
+)
+def estimate(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="Path of a recipe, or the name of one that ships; else the quickstart."),
+    ] = None,
+    estimators: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--estimator", "-e", help="name, or name:key=value,key=value; again for more. Else the recipe's."
+        ),
+    ] = None,
+    architectures: Annotated[int, typer.Option(min=3, help="Architectures to train in full.")] = 40,
+    repeats: Annotated[int, typer.Option(min=1, help="Full trainings of each, with seeds of their own.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="How many of its best an estimator may offer.")] = 3,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the study; it goes on there. Else estimates/NAME.")
+    ] = None,
+    set_: Set = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the study; else the recipe's.")] = None,
+    json_: Json = False,
+) -> None:
+    """Train a sample of architectures as [final] says, ask estimators about them, and report how well each ranks.
+
+    Kendall's tau, Spearman's rho and the regret of each estimator's best, with what an answer costs.
+    """
+    from hilnas.cli.estimate import estimate_command
+    from hilnas.daemon.estimate import Wanted
+
+    wanted = Wanted(tuple(estimators or ()), architectures, repeats)
+    raise typer.Exit(estimate_command(recipe, out, wanted, top, set_ or [], seed, json_))
+
+
+@app.command(
     short_help="Turn an architecture into an int8 .tflite file.",
     epilog="Examples:  hilnas export runs/quickstart/architecture.json  |  "
     "hilnas export arch.json --recipe fashion-mnist --weights weights.pt -o net.tflite",
@@ -111,6 +148,14 @@ app.command(
     short_help="Measure a model's operators one by one, or fill a latency table.",
     epilog=devices.PROFILE_EXAMPLES,
 )(devices.profile)
+
+app.command(
+    short_help="Train a net that holds all architectures of a space.", epilog=supernets.SUPERNET_EXAMPLES
+)(supernets.supernet)
+app.command(
+    short_help="Take the best nets for devices out of a trained supernet.",
+    epilog=supernets.SPECIALISE_EXAMPLES,
+)(supernets.specialise)
 
 app.add_typer(daemon.app, name="daemon")
 app.add_typer(search.app, name="search")

@@ -73,7 +73,7 @@ def measure(
     from hilnas.cli.measure import Wanted, measure_command
     from hilnas.recipe import measurement_options
 
-    farm = _farm(device, local, listen, wait_s, cpus, meter)
+    farm = farm_of(device, local, listen, wait_s, cpus, meter)
     asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack, "fidelity": fidelity}
     options = measurement_options(asked, set_ or [])
     wanted = Wanted(device or "", compare, energy, examples)
@@ -126,7 +126,7 @@ def profile(
 
     if (model is None) == (space is None and recipe is None):
         raise OptionsError("name a model file, or a --space: one of the two")
-    farm = _farm(device, local, listen, wait_s, cpus)
+    farm = farm_of(device, local, listen, wait_s, cpus)
     changes = set_ or []
     strange = [change for change in changes if not change.startswith("measurement.")]
     if model is not None and strange:
@@ -144,7 +144,7 @@ def profile(
     raise typer.Exit(profile_space_command(wanted, farm, json_))
 
 
-def _farm(
+def farm_of(
     device: str | None,
     local: bool,
     listen: str,

@@ -16,10 +16,10 @@ from hilnas.cli.model_files import read_model_file
 from hilnas.daemon.measure import bench
 from hilnas.daemon.profile import ModelProfile, OpFigure, chosen_nets, fill_table, profile_model
 from hilnas.farm import FarmOptions, MeasurementOptions
-from hilnas.measuring.table import LatencyTable, TableHead
 from hilnas.recipe import load_recipe
 from hilnas.search.setup import make_space, make_task
 from hilnas.spaces import Space
+from hilnas.store.latency_table import LatencyTable, TableHead
 from hilnas.trial import FIGURE_VERDICTS
 
 

@@ -130,12 +130,14 @@ class Progress:
 
     @staticmethod
     def _host(run: Run) -> str:
+        shares = run.preparation.shares.items() if run.preparation is not None else ()
+        preparing = [f"preparing the {what}: {share:.0%}" for what, share in shares]
         if run.loop is None:
-            return ""
+            return ", ".join(preparing)
         stages = list(run.loop.lifecycle.stages.values())
         named = {"export": "exporting", "train": "training", "measure": "waiting for figures of"}
         counts = [f"{named[stage]} {stages.count(stage)}" for stage in named if stage in stages]
-        return ", ".join(counts)
+        return ", ".join(preparing + counts)
 
 
 def _in_words(run: Run, score: Score) -> str:

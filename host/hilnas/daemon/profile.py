@@ -12,9 +12,9 @@ import numpy as np
 from hilnas.daemon.measure import Bench
 from hilnas.export.single import SingleOp, single_ops
 from hilnas.farm import Fidelity
-from hilnas.measuring.table import LatencyTable
 from hilnas.spaces import Space
 from hilnas.spaces.base import Part
+from hilnas.store.latency_table import LatencyTable
 from hilnas.trial import DEVICE_FAULTS, FIGURE_VERDICTS, Architecture, Measurement
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from hilnas.search.earlier import read_earlier
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.on_device import DeviceAccuracy
+from hilnas.search.preparation import Preparation
 from hilnas.search.setup import Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import EventKind, ModelFiles, Record
@@ -47,6 +49,7 @@ class Run:
     history: History | None = None
     loop: SearchLoop | None = None
     winners: Winners | None = None
+    preparation: Preparation | None = None
     farm: AnyFarm | None = None
     setup: Setup | None = None
 
@@ -117,19 +120,8 @@ async def run_search(
             host_energy = stack.enter_context(SearchEnergy())
             measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
-                accuracy = DeviceAccuracy(setup, measurer, models, place.example_files())
-                context = SearchContext(
-                    setup,
-                    search.id,
-                    record,
-                    history,
-                    models,
-                    place.weight_files(),
-                    measurer,
-                    executor,
-                    accuracy,
-                )
-                loop = run.loop = SearchLoop(context)
+                context = _context(run, setup, search.id, record, measurer, executor)
+                loop = await _loop(run, context, devices)
                 _one_thread()
                 run.phase = "searching"
                 await devices.unless_agent_fails(loop.run())
@@ -170,6 +162,33 @@ async def _in_thread(function: Callable[[], T]) -> T:
 
     threading.Thread(target=work, name="reading", daemon=True).start()
     return await future
+
+
+def _context(
+    run: Run, setup: Setup, search_id: str, record: Record, measurer: Measurer, executor: Executor
+) -> SearchContext:
+    """Put together what the steps of the search work with."""
+    place, history = run.place, run.history
+    assert history is not None
+    models, weights = place.model_files(), place.weight_files()
+    tell = partial(_prepared, record, search_id)
+    run.preparation = Preparation(setup, executor, history, weights, run.folder, tell)
+    accuracy = DeviceAccuracy(setup, measurer, models, place.example_files())
+    return SearchContext(
+        setup, search_id, record, history, models, weights, measurer, executor, accuracy, run.preparation
+    )
+
+
+async def _loop(run: Run, context: SearchContext, devices: Devices) -> SearchLoop:
+    """Return the loop, once the strategy has what it needs."""
+    run.phase = "preparing the strategy"
+    prepared = await devices.unless_agent_fails(context.preparation.strategy())
+    run.loop = SearchLoop(context, prepared)
+    return run.loop
+
+
+def _prepared(record: Record, search_id: str, key: str, payload: dict[str, Any]) -> None:
+    record.append(search_id, EventKind.PREPARED, key=key, payload=payload)
 
 
 def _session_facts(setup: Setup, devices: Devices) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Estimators: how accurate an architecture is."""
 
-from hilnas.estimators.base import EstimateResult, Estimator
+from hilnas.estimators.base import EstimateResult, Estimator, Preparing
 
-__all__ = ["EstimateResult", "Estimator"]
+__all__ = ["EstimateResult", "Estimator", "Preparing"]

@@ -1,7 +1,8 @@
 """What an estimator is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hilnas import options
 from hilnas.spaces import Space
@@ -27,3 +28,22 @@ class Estimator(Protocol):
 
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Estimate accuracy on validation data. It runs in a worker process and never sees test data."""
+
+
+@runtime_checkable
+class Preparing(Estimator, Protocol):
+    """An estimator with long work to do once, before it can answer: a supernet to train, a reference to take.
+
+    A search has it done beside the first measurements, keeps what came of it by digest, and asks the estimator
+    that `prepared` makes of it, also when it goes on another day.
+    """
+
+    def prepare(self, space: Space, task: Task, seed: int, threads: int, origin: Mapping[str, Any]) -> bytes:
+        """Do it, in a worker process, on `threads` threads; `executors.save` and `saved` keep it from a loss.
+
+        `origin` are the recipe's sections that say what is searched, for files that outlive the search. It never
+        sees test data.
+        """
+
+    def prepared(self, content: bytes) -> Estimator:
+        """Return the estimator that answers by what `prepare` returned."""

@@ -104,6 +104,26 @@ def binomial_se(share: float, count: int) -> float:
     return math.sqrt(inside * (1 - inside) / count)
 
 
+def full_accuracy(
+    architecture: Architecture, space: Space, task: Task, options: TrainingOptions, seed: int
+) -> Estimate:
+    """Train an architecture at full size, as a winner is, and return its int8 accuracy on validation data.
+
+    That is what estimators are held against.
+    """
+    size = space.input_shape(architecture)[1:]
+    module, calibration, _ = train_from_scratch(architecture, space, task, options, seed, size)
+    validation = prepare(task, task.split("validation"), size)
+    accuracy = int8_accuracy(to_int8(module, calibration, task), validation)
+    return Estimate(
+        estimator="full",
+        accuracy=accuracy,
+        accuracy_se=binomial_se(accuracy, len(validation.labels)),
+        float_accuracy=float_accuracy(module, validation),
+        details={"epochs": float(options.epochs), "examples": float(len(validation.labels))},
+    )
+
+
 def evaluate_final(
     architecture: Architecture,
     space: Space,

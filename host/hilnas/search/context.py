@@ -9,6 +9,7 @@ from hilnas.farm import Fidelity
 from hilnas.measuring import Measurer
 from hilnas.search.history import History
 from hilnas.search.on_device import DeviceAccuracy
+from hilnas.search.preparation import Preparation
 from hilnas.search.setup import Setup
 from hilnas.store import EventKind, ModelFiles, Record
 from hilnas.trial import FIGURE_VERDICTS, MODEL_FAULTS, EnergyVerdict, Measurement
@@ -28,6 +29,7 @@ class SearchContext:
     measurer: Measurer
     executor: Executor
     accuracy: DeviceAccuracy
+    preparation: Preparation
 
     def append(
         self, kind: EventKind, trial: int = -1, key: str = "", payload: Mapping[str, Any] | None = None

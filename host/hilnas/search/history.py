@@ -59,6 +59,10 @@ class History:
     trials: list[Trial] = field(default_factory=list)
     earlier: tuple[Trial, ...] | None = None
     """Trials of other searches that this one began with; None while it has not asked for any."""
+    prepared: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of what was prepared once for the whole search, by who asked for it."""
+    preparing_s: float = 0.0
+    """How long that took."""
     observations: list[tuple[int, list[int]]] = field(default_factory=list)
     """(Trials proposed before, numbers of the trials) of each group that the strategy learned from, in order."""
     diagnostics: dict[str, float] = field(default_factory=dict)
@@ -78,6 +82,8 @@ class History:
                 self.finished = False
             case EventKind.EARLIER:
                 self.earlier = tuple(load(Trial, trial) for trial in payload["trials"])
+            case EventKind.PREPARED:
+                self._prepared(event.key.split(" ")[0], payload)
             case EventKind.PROPOSED:
                 self.trials.append(Trial(event.trial, load(Proposal, payload)))
             case EventKind.OBSERVED:
@@ -88,10 +94,8 @@ class History:
             case EventKind.WINNER_TRAINED:
                 winner = load(Winner, payload)
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]
-            case EventKind.WINNER_MEASURED:
-                self._measured(event.trial, load(Measurement, payload))
-            case EventKind.WINNER_CHECKED:
-                self._checked(event.trial, load(Agreement, payload))
+            case EventKind.WINNER_MEASURED | EventKind.WINNER_CHECKED:
+                self._tried(event)
             case EventKind.SEARCH_FINISHED:
                 self.finished = True
             case EventKind.SESSION_ENDED:
@@ -104,6 +108,16 @@ class History:
     def _ended(self, host_energy: Mapping[str, Any]) -> None:
         if self.sessions:
             self.sessions[-1] = replace(self.sessions[-1], host_energy=host_energy)
+
+    def _prepared(self, what: str, payload: Mapping[str, Any]) -> None:
+        self.prepared[what] = payload["sha256"]
+        self.preparing_s += float(payload["seconds"])
+
+    def _tried(self, event: Event) -> None:
+        if event.kind is EventKind.WINNER_MEASURED:
+            self._measured(event.trial, load(Measurement, event.payload))
+        else:
+            self._checked(event.trial, load(Agreement, event.payload))
 
     def _measured(self, trial: int, measurement: Measurement) -> None:
         for place, winner in enumerate(self.winners):

@@ -141,9 +141,10 @@ class Lifecycle:
 
     async def _estimate_anew(self, number: int) -> tuple[Estimate, float]:
         setup, trial = self._setup, self._trials[number]
+        estimator = await self._context.preparation.estimator()
         (estimate, content), seconds = await self._work(
             estimate_architecture,
-            setup.estimator,
+            estimator,
             trial.architecture,
             setup.space,
             setup.task,

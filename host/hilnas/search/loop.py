@@ -26,12 +26,13 @@ class SearchLoop:
     had them from the start.
     """
 
-    def __init__(self, context: SearchContext) -> None:
+    def __init__(self, context: SearchContext, prepared: bytes = b"") -> None:
+        """`prepared` is what the strategy prepared."""
         self._context = context
         self._options = context.setup.recipe.search
         self.history = history = context.history
         self.lifecycle = Lifecycle(context)
-        self.strategy = context.setup.new_strategy(history.earlier or ())
+        self.strategy = context.setup.new_strategy(history.earlier or (), prepared)
         self._window = Window(self._options.in_flight, self._options.group)
         self._running: dict[int, asyncio.Task[None]] = {}
         self._launched: dict[int, float] = {}
@@ -44,6 +45,7 @@ class SearchLoop:
     async def run(self) -> None:
         """Run to the end of the budget. Cancelling it leaves every trial where the record has it."""
         replay(self.strategy, self._window, self.history)
+        self._context.preparation.start()
         try:
             for trial in self.history.trials:
                 if not trial.final:
@@ -62,6 +64,7 @@ class SearchLoop:
                 task.cancel()
             with suppress(BaseException):
                 await asyncio.gather(*self._running.values(), return_exceptions=True)
+            await self._context.preparation.close()
 
     @property
     def counted(self) -> int:
@@ -128,4 +131,6 @@ class SearchLoop:
 def _unexpected(number: int, error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, SearchError):
+        return str(error)
     return f"trial {number} ended in {type(error).__name__}: {error}. Mend that and use --resume"

@@ -51,10 +51,12 @@ class Setup:
         also = when == "always" or (when == "winners" and winner)
         return self.has_energy_objective(device_class) or (also and device_class in self.boundaries)
 
-    def new_strategy(self, earlier: tuple[Trial, ...] = ()) -> Strategy:
-        """Return the strategy as it was before the first proposal, with trials of `earlier` searches."""
+    def new_strategy(self, earlier: tuple[Trial, ...] = (), prepared: bytes = b"") -> Strategy:
+        """Return the strategy before its first proposal, with trials of `earlier` searches and what it `prepared`."""
         strategy: Strategy = find(Axis.STRATEGY, self.recipe.strategy.name)(
-            Problem(self.space, self.objectives, earlier), self.recipe.options(Axis.STRATEGY), self.seed
+            Problem(self.space, self.objectives, earlier, prepared),
+            self.recipe.options(Axis.STRATEGY),
+            self.seed,
         )
         return strategy
 

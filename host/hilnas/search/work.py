@@ -1,13 +1,18 @@
 """The heavy steps of a trial, as functions that worker processes run. Each returns its value and seconds."""
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from hilnas.estimators import Estimator
+from hilnas.estimators import Estimator, Preparing
 from hilnas.executors import report
+from hilnas.objectives import Objective
+from hilnas.options import Options
 from hilnas.recipe import FinalOptions
 from hilnas.spaces import Space
+from hilnas.strategies.base import Preparing as PreparingStrategy
 from hilnas.tasks import Task
+from hilnas.tasks.training import TrainingOptions
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
@@ -48,6 +53,70 @@ def estimate_architecture(
     if result.model is not None:
         estimate = replace(estimate, model_sha256=hashlib.sha256(result.model).hexdigest())
     return (estimate, result.model), time.perf_counter() - start
+
+
+def prepare_estimator(
+    estimator: Preparing, space: Space, task: Task, seed: int, threads: int, origin: Mapping[str, Any]
+) -> tuple[bytes, float]:
+    """Let an estimator do what it needs before it can answer."""
+    start = time.perf_counter()
+    return estimator.prepare(space, task, seed, threads, origin), time.perf_counter() - start
+
+
+def prepare_strategy(
+    strategy: type[PreparingStrategy],
+    space: Space,
+    task: Task,
+    objectives: Sequence[Objective],
+    options: Options,
+    seed: int,
+    threads: int,
+) -> tuple[bytes, float]:
+    """Let a strategy do what it needs before its first proposal."""
+    start = time.perf_counter()
+    return strategy.prepare(space, task, objectives, options, seed, threads), time.perf_counter() - start
+
+
+def finish_specialised(
+    content: bytes,
+    model: bytes,
+    architecture: Architecture,
+    space: Space,
+    task: Task,
+    seed: int,
+    fine_tune: int,
+) -> tuple[bytes, dict[str, Any]]:
+    """Return the int8 file of a supernet's net as it ships, and its accuracies: here it meets the test split.
+
+    With `fine_tune` epochs, its own weights are trained on; it ships when that is better on validation data.
+    """
+    from hilnas.estimators.supernet import fine_tuned
+    from hilnas.estimators.train import int8_accuracy
+    from hilnas.tasks.training import prepare
+
+    size = space.input_shape(architecture)[1:]
+    validation = prepare(task, task.split("validation"), size)
+    accuracy = int8_accuracy(model, validation)
+    facts: dict[str, Any] = {"fine_tuned": False}
+    if fine_tune:
+        tuned = fine_tuned(content, architecture, space, task, seed, fine_tune)
+        after = int8_accuracy(tuned, validation)
+        facts.update(validation_accuracy_before=accuracy, validation_accuracy_tuned=after)
+        if after > accuracy:
+            model, accuracy, facts["fine_tuned"] = tuned, after, True
+    facts["validation_accuracy"] = accuracy
+    facts["test_accuracy"] = int8_accuracy(model, prepare(task, task.split("test"), size))
+    return model, facts
+
+
+def train_in_full(
+    architecture: Architecture, space: Space, task: Task, options: TrainingOptions, seed: int
+) -> tuple[Estimate, float]:
+    """Train an architecture as a winner is trained; what it reaches on validation data."""
+    from hilnas.estimators.train import full_accuracy
+
+    start = time.perf_counter()
+    return full_accuracy(architecture, space, task, options, seed), time.perf_counter() - start
 
 
 def train_winner(

@@ -62,6 +62,25 @@ class Part:
     """Returns a torch module with fresh weights: float32 [N, C, H, W] to what the next part takes."""
 
 
+@dataclass(frozen=True)
+class PartFactor:
+    """One place in the chain of a net's parts: which decisions say what stands there."""
+
+    decisions: tuple[str, ...]
+    key: Callable[[tuple[Choice, ...]], str | None] = field(compare=False, repr=False)
+    """Takes a choice of each, and returns the part's key; None where nothing stands there."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which piece of which tensor of a supernet a tensor of a built module is."""
+
+    tensor: str
+    """Key in the state dict of `Space.supernet`."""
+    piece: tuple[slice, ...] = ()
+    """A slice for each leading dimension; dimensions without one are whole."""
+
+
 class Space(ABC):
     """A set of architectures over tasks of one input shape.
 
@@ -93,6 +112,43 @@ class Space(ABC):
     def every_part(self) -> Iterator[Part]:
         """Yield every piece that nets of this space can have, each once. SpaceError as in `parts`."""
         raise SpaceError(f"the space {self.name} does not list the pieces of its nets (Space.every_part)")
+
+    def supernet(self) -> "nn.Module":
+        """Return a module, fresh, whose tensors hold those of every architecture. SpaceError where there is none."""
+        raise SpaceError(f"the nets of the space {self.name} don't share weights (Space.supernet)")
+
+    def shares(self, architecture: Architecture) -> Mapping[str, Share]:
+        """Say which piece of `supernet` each floating-point tensor of a built module's state dict is."""
+        raise SpaceError(f"the nets of the space {self.name} don't share weights (Space.shares)")
+
+    def relaxed(self) -> "nn.Module":
+        """Return a module that runs mixtures of nets on the tensors of `supernet`, fresh, which it holds as `shared`.
+
+        It maps float32 [N, C, H, W] of the task's size, and a mapping from decision to a weight for each choice
+        [choices], to logits [N, classes]. SpaceError for a space that has none.
+        """
+        raise SpaceError(f"the nets of the space {self.name} cannot be mixed (Space.relaxed)")
+
+    def extremes(self) -> tuple[Architecture, Architecture]:
+        """Return the smallest and the largest architecture, between which all others lie.
+
+        Here by the numbers that decisions take; of choices that are no numbers the first and the last.
+        """
+        return self.complete({}, lambda choices: _by_size(choices)[0]), self.complete(
+            {}, lambda choices: _by_size(choices)[-1]
+        )
+
+    def part_factors(self) -> list[PartFactor]:
+        """Return the places in the chain of parts: for any choices their keys are those of `parts`.
+
+        So the latency that is expected of independent choices is a sum over places. SpaceError as in `parts`.
+        """
+        raise SpaceError(f"the space {self.name} does not tell its parts by place (Space.part_factors)")
+
+    @property
+    def shrinking(self) -> tuple[tuple[str, ...], ...]:
+        """Names of decisions that progressive shrinking sets free, group after group; all at once here."""
+        return (tuple(decision.name for decision in self.decisions),)
 
     @property
     @abstractmethod
@@ -243,6 +299,13 @@ class Space(ABC):
                 if not decision.when <= set(parent.choices):
                     raise SpaceError(f'"{decision.name}" waits for values that "{parent.name}" never takes')
             seen[decision.name] = decision
+
+
+def _by_size(choices: Sequence[Choice]) -> Sequence[Choice]:
+    """Order choices by number, where all are numbers."""
+    if all(isinstance(choice, int | float) for choice in choices):
+        return sorted(choices, key=float)
+    return choices
 
 
 def _index(choices: tuple[Choice, ...], value: Choice) -> int | None:

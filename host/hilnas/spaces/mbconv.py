@@ -1,14 +1,16 @@
 """`mbconv`: inverted bottlenecks as in MobileNetV2 (Sandler et al. 2018) and V3 (Howard et al. 2019)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from hilnas.options import Options
-from hilnas.spaces.base import BlockSummary, Decision, Part, Space, SpaceError
+from hilnas.spaces.base import BlockSummary, Decision, Part, PartFactor, Share, Space, SpaceError
+from hilnas.spaces.mbconv_factors import Chain, factors
 from hilnas.spaces.mbconv_parts import Choices, StageChoices, every_part, parts_of
 from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
+from hilnas.spaces.mbconv_shares import shares, supernet
 from hilnas.trial import Architecture, Choice
 
 if TYPE_CHECKING:
@@ -116,7 +118,10 @@ class MBConv(Space):
 
     def input_shape(self, architecture: Architecture) -> tuple[int, int, int]:
         """Return [C, H, W] at the resolution decided."""
-        height, width = str(architecture["resolution"]).split("x")
+        return self._shape_of(architecture["resolution"])
+
+    def _shape_of(self, resolution: Choice) -> tuple[int, int, int]:
+        height, width = str(resolution).split("x")
         return self.shape[0], int(height), int(width)
 
     def plan(self, architecture: Architecture) -> NetPlan:
@@ -178,6 +183,17 @@ class MBConv(Space):
             )
         )
 
+    def part_factors(self) -> list[PartFactor]:
+        """Return stem, every block that there may be, head and classifier."""
+        chain = Chain(
+            self._shape_of,
+            self.options.stage_strides,
+            [max(depths) for depths in self.options.stage_depths],
+            self.options.head_width,
+            self.classes,
+        )
+        return factors(chain)
+
     def features(self, architecture: Architecture) -> Mapping[str, float]:
         """Return MACs and parameters. The architecture must be of this space."""
         macs, parameters = self._plan(architecture).costs()
@@ -189,9 +205,81 @@ class MBConv(Space):
 
         return MBConvNet(self.plan(architecture))
 
+    def supernet(self) -> "nn.Module":
+        """Return the tensors of the largest net, and those of blocks without expansion."""
+        return supernet(self._largest, self.options.expansions)
+
+    def shares(self, architecture: Architecture) -> Mapping[str, Share]:
+        """Return the leading piece of each tensor; see `mbconv_shares`."""
+        return dict(shares(self.plan(architecture), self._largest))
+
+    def relaxed(self) -> "nn.Module":
+        """Return a supernet that runs mixtures; see `mbconv_relaxed`."""
+        from hilnas.spaces.mbconv_relaxed import Form, Relaxed, Stage
+
+        options, stages, first = self.options, [], 0
+        for number, depths in enumerate(options.stage_depths):
+            stages.append(
+                Stage(
+                    f"stage{number + 1}",
+                    options.stage_widths[number],
+                    depths,
+                    options.stage_strides[number],
+                    first,
+                )
+            )
+            first += max(depths)
+        form = Form(
+            [_scaled(self.shape, float(scale))[1:] for scale in options.resolutions],
+            options.stem_widths,
+            options.stem_strides,
+            stages,
+            options.kernels,
+            options.expansions,
+            options.squeeze_excite,
+            options.activations,
+            options.dropout,
+        )
+        return Relaxed(form, self.supernet())
+
+    def extremes(self) -> tuple[Architecture, Architecture]:
+        """Return the net of least and that of most operations."""
+        resolutions = sorted(
+            self._by_name["resolution"].choices, key=lambda size: int(str(size).split("x")[0])
+        )
+        strides, least, most = self.options.stem_strides, *super().extremes()
+        return (
+            self.complete(
+                {**dict(least.decisions), "resolution": resolutions[0], "stem.stride": max(strides)}, _first
+            ),
+            self.complete(
+                {**dict(most.decisions), "resolution": resolutions[-1], "stem.stride": min(strides)}, _first
+            ),
+        )
+
+    @property
+    def shrinking(self) -> tuple[tuple[str, ...], ...]:
+        """Resolution and stride first, then kernels, depths, and all else (Cai et al. 2020, 3.3)."""
+        names = [decision.name for decision in self.decisions]
+        first = [name for name in names if name in ("resolution", "stem.stride")]
+        kernels = [name for name in names if name.endswith(".kernel")]
+        depths = [name for name in names if name.endswith(".depth")]
+        rest = [name for name in names if name not in {*first, *kernels, *depths}]
+        return tuple(first), tuple(kernels), tuple(depths), tuple(rest)
+
+    @property
+    def _largest(self) -> NetPlan:
+        """All blocks, each as large as it can be. Squeeze-excite only where it may be."""
+        _, largest = self.extremes()
+        return self._plan(largest)
+
     def describe(self, architecture: Architecture) -> list[BlockSummary]:
         """Return stem, blocks and head with their output shapes."""
         return self.plan(architecture).summary()
+
+
+def _first(choices: Sequence[Choice]) -> Choice:
+    return choices[0]
 
 
 def _decision(

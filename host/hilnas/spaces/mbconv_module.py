@@ -1,4 +1,9 @@
-"""The torch modules of mbconv nets. Strided convolutions pad as TFLite's SAME does, so no PAD is exported."""
+"""The torch modules of mbconv nets. Strided convolutions pad as TFLite's SAME does, so no PAD is exported.
+
+Layers have names, not numbers: a tensor of two nets has one name, also where one of them leaves layers out.
+"""
+
+from collections import OrderedDict
 
 import torch
 from torch import nn
@@ -43,19 +48,16 @@ class InvertedBottleneck(nn.Module):
     def __init__(self, channels: int, plan: BlockPlan, size: tuple[int, int]) -> None:
         super().__init__()
         hidden = channels * plan.expansion
-        layers: list[nn.Module] = []
+        layers: dict[str, nn.Module] = {}
         if plan.expansion != 1:
-            expand, _ = _conv(channels, hidden, 1, 1, plan.activation, size)
-            layers.append(expand)
-        depthwise, self.output_size = _conv(
+            layers["expand"], _ = _conv(channels, hidden, 1, 1, plan.activation, size)
+        layers["depthwise"], self.output_size = _conv(
             hidden, hidden, plan.kernel, plan.stride, plan.activation, size, depthwise=True
         )
-        layers.append(depthwise)
         if plan.squeeze_excite:
-            layers.append(SqueezeExcite(hidden))
-        project, _ = _conv(hidden, plan.width, 1, 1, None, self.output_size)
-        layers.append(project)
-        self.layers = nn.Sequential(*layers)
+            layers["squeeze_excite"] = SqueezeExcite(hidden)
+        layers["project"], _ = _conv(hidden, plan.width, 1, 1, None, self.output_size)
+        self.layers = nn.Sequential(OrderedDict(layers))
         self.residual = plan.stride == 1 and channels == plan.width
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -112,22 +114,24 @@ def _conv(
     depthwise: bool = False,
 ) -> tuple[nn.Sequential, tuple[int, int]]:
     """Convolution, batch-norm, activation; and the size of its output."""
-    layers: list[nn.Module] = []
+    layers: dict[str, nn.Module] = {}
     output = tuple(-(-side // stride) for side in size)
     totals = [max(0, (out - 1) * stride + kernel - side) for out, side in zip(output, size, strict=True)]
     padding = kernel // 2
     if any(total != 2 * padding for total in totals):
         (top, left), padding = (totals[0] // 2, totals[1] // 2), 0
-        layers.append(nn.ZeroPad2d((left, totals[1] - left, top, totals[0] - top)))
+        layers["pad"] = nn.ZeroPad2d((left, totals[1] - left, top, totals[0] - top))
     groups = channels if depthwise else 1
-    layers.append(nn.Conv2d(channels, width, kernel, stride, padding, groups=groups, bias=False))
-    layers.append(nn.BatchNorm2d(width))
+    layers["conv"] = nn.Conv2d(channels, width, kernel, stride, padding, groups=groups, bias=False)
+    layers["norm"] = nn.BatchNorm2d(width)
     if activation is not None:
-        layers.append(_ACTIVATIONS[activation]())
-    return nn.Sequential(*layers), (output[0], output[1])
+        layers["activation"] = _ACTIVATIONS[activation]()
+    return nn.Sequential(OrderedDict(layers)), (output[0], output[1])
 
 
 def _initialise(net: nn.Module) -> None:
+    if next(net.parameters()).is_meta:
+        return  # a skeleton, to be given weights
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -49,14 +49,14 @@ class StageChoices:
 
 def parts_of(plan: NetPlan) -> list[Part]:
     """Return the parts of a net in order."""
-    stem = _stem(plan.input, plan.stem_width, plan.stem_stride, plan.first_activation)
+    stem = stem_part(plan.input, plan.stem_width, plan.stem_stride, plan.first_activation)
     shape = _after(plan.input, plan.stem_width, plan.stem_stride)
     parts = [stem]
     for block in plan.blocks:
-        parts.append(_block(shape, block))
+        parts.append(block_part(shape, block))
         shape = _after(shape, block.width, block.stride)
-    head = _head(shape, plan.head_width, plan.last_activation)
-    return [*parts, head, _classifier((plan.head_width, *shape[1:]), plan.classes)]
+    head = head_part(shape, plan.head_width, plan.last_activation)
+    return [*parts, head, classifier_part((plan.head_width, *shape[1:]), plan.classes)]
 
 
 def every_part(choices: Choices) -> Iterator[Part]:
@@ -72,39 +72,43 @@ def _all(choices: Choices) -> Iterator[Part]:
     first = choices.stages[0]
     for image, stride in product(choices.inputs, choices.stem_strides):
         for width, activation in product(choices.stem_widths, first.activations):
-            yield _stem(image, width, stride, activation)
+            yield stem_part(image, width, stride, activation)
         widths: Sequence[int] = choices.stem_widths
         _, height, across = _after(image, 0, stride)
         for stage in choices.stages:
             for width, block in product(widths, stage.blocks()):
-                yield _block((width, height, across), block)
+                yield block_part((width, height, across), block)
             _, height, across = _after((0, height, across), 0, stage.stride)
             if stage.depth > 1:
                 for block in stage.blocks():
-                    yield _block((block.width, height, across), replace(block, stride=1))
+                    yield block_part((block.width, height, across), replace(block, stride=1))
             widths = stage.widths
         for width, activation in product(widths, choices.stages[-1].activations):
-            yield _head((width, height, across), choices.head_width, activation)
-        yield _classifier((choices.head_width, height, across), choices.classes)
+            yield head_part((width, height, across), choices.head_width, activation)
+        yield classifier_part((choices.head_width, height, across), choices.classes)
 
 
-def _stem(shape: Shape, width: int, stride: int, activation: str) -> Part:
+def stem_part(shape: Shape, width: int, stride: int, activation: str) -> Part:
+    """Return a stem on an input of a shape."""
     key = f"stem s{stride} {activation} {_name(shape)}>{width}"
     return Part(key, shape, partial(_build, "stem", shape, width, stride, activation))
 
 
-def _block(shape: Shape, block: BlockPlan) -> Part:
+def block_part(shape: Shape, block: BlockPlan) -> Part:
+    """Return a block on what has a shape."""
     gates = " se" if block.squeeze_excite else ""
     form = f"k{block.kernel} e{block.expansion} s{block.stride}{gates} {block.activation}"
     return Part(f"block {form} {_name(shape)}>{block.width}", shape, partial(_build, "block", shape, block))
 
 
-def _head(shape: Shape, width: int, activation: str) -> Part:
+def head_part(shape: Shape, width: int, activation: str) -> Part:
+    """Return a head on what has a shape."""
     key = f"head {activation} {_name(shape)}>{width}"
     return Part(key, shape, partial(_build, "head", shape, width, activation))
 
 
-def _classifier(shape: Shape, classes: int) -> Part:
+def classifier_part(shape: Shape, classes: int) -> Part:
+    """Return a classifier on what has a shape."""
     key = f"classifier {_name(shape)}>{classes}"
     return Part(key, shape, partial(_build, "classifier", shape, classes))
 

@@ -31,10 +31,12 @@ class EventKind(StrEnum):
 
     SEARCH_STARTED = "search_started"
     EARLIER = "earlier"
+    PREPARED = "prepared"
     PROPOSED = "proposed"
     EXPORTED = "exported"
     MEASURED = "measured"
     ESTIMATED = "estimated"
+    TRAINED_IN_FULL = "trained_in_full"
     SCORED = "scored"
     INVALID = "invalid"
     FAILED = "failed"

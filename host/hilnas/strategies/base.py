@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hilnas import options
 from hilnas.objectives import Objective, best_trials
 from hilnas.spaces import Space
+from hilnas.tasks import Task
 from hilnas.trial import Proposal, Trial
 
 
@@ -19,6 +20,8 @@ class Problem:
     """What makes up the reward. `objectives.figure_of` reads each one's value and error off a trial."""
     earlier: tuple[Trial, ...] = ()
     """Final trials of earlier searches of the same space, maybe of other data or devices: hints, not facts."""
+    prepared: bytes = b""
+    """What the strategy's own `prepare` returned; see `Preparing`."""
 
 
 class Strategy(Protocol):
@@ -58,3 +61,23 @@ class Strategy(Protocol):
     def diagnostics(self) -> Mapping[str, float]:
         """Return what tells people how the strategy fares, such as its predictions' rank correlation."""
         return {}
+
+
+@runtime_checkable
+class Preparing(Strategy, Protocol):
+    """A strategy with long work to do before its first proposal, such as a search by gradients.
+
+    It is done once for a search, in a worker process, and what came of it is kept: `Problem.prepared`.
+    """
+
+    @classmethod
+    def prepare(
+        cls,
+        space: Space,
+        task: Task,
+        objectives: Sequence[Objective],
+        options: Any,
+        seed: int,
+        threads: int,
+    ) -> bytes:
+        """Do it, on `threads` threads; `executors.save` and `saved` keep it from a loss. It never sees test data."""

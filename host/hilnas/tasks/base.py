@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from hilnas.errors import HilnasError
 from hilnas.options import Options
-from hilnas.tasks.split import CODES, assign_splits
+from hilnas.tasks.split import CODES, LEFT_OUT, assign_splits
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -83,6 +83,8 @@ class TaskOptions(Options):
     """Share of the data held out for scoring candidates, where the data set does not say."""
     test_share: float = Field(0.2, gt=0, lt=1)
     """Share held out for the winners alone, where the data set does not say."""
+    training_examples: int | None = Field(None, ge=32)
+    """Training examples to use, drawn by the seed, for a quick look at a large data set; all when left out."""
     flip: bool = False
     """Augment by mirroring left and right."""
     shift: int = Field(2, ge=0, le=16)
@@ -173,6 +175,10 @@ def _load(task: Task) -> Arrays:
         task.options.test_share,
         task.seed,
     )
+    training = np.flatnonzero(codes == CODES["train"])
+    kept = task.options.training_examples
+    if kept is not None and kept < len(training):
+        codes[np.random.default_rng(task.seed).permutation(training)[kept:]] = LEFT_OUT
     for name, code in CODES.items():
         if not np.any(codes == code):
             raise TaskError(

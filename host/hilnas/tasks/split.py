@@ -12,7 +12,7 @@ OPEN = -1
 """Code of training data from which validation data may be drawn."""
 
 LEFT_OUT = -2
-"""Code of data in no split: copies of pictures that an official split holds."""
+"""Code of data in no split: copies of pictures that an official split holds, and what is not to be used."""
 
 
 def assign_splits(

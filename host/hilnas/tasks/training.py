@@ -75,8 +75,8 @@ def train(
     module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = max(1, len(data.labels) // options.batch)
     steps = options.epochs * batches
-    optimizer = torch.optim.AdamW(_groups(module, options.weight_decay), lr=options.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _cosine(steps, options.warmup_share))
+    optimizer = torch.optim.AdamW(parameter_groups(module, options.weight_decay), lr=options.learning_rate)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(steps, options.warmup_share))
     fill = float(data.inputs.min())
     for epoch in range(options.epochs):
         order = torch.randperm(len(data.labels), generator=generator)
@@ -162,13 +162,15 @@ def float_accuracy(module: "nn.Module", data: Batch) -> float:
     return right / len(data.labels)
 
 
-def _groups(module: "nn.Module", weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(module: "nn.Module", weight_decay: float) -> list[dict[str, object]]:
+    """Return an optimizer's groups: decay is for weights of more than one dimension."""
     matrices = [p for p in module.parameters() if p.ndim > 1]
     vectors = [p for p in module.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _cosine(steps: int, warmup_share: float) -> Callable[[int], float]:
+def cosine(steps: int, warmup_share: float) -> Callable[[int], float]:
+    """Return step to share of the peak learning rate: a linear rise, then half a cosine down to 0."""
     warmup = max(1, round(steps * warmup_share))
 
     def factor(step: int) -> float:

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from hilnas.estimators import Estimator
+from hilnas.estimators import Estimator, Preparing
 from hilnas.spaces import Space
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.tasks import Task
@@ -36,21 +36,36 @@ class EstimatorContract:
         """Return the candidate."""
         return space.sample(np.random.default_rng(0))
 
-    def test_it_travels_by_pickle(self, estimator: Estimator) -> None:
-        assert pickle.loads(pickle.dumps(estimator)) is not None  # nosec B301 # noqa: S301 - our own bytes
+    @pytest.fixture
+    def ready(self, estimator: Estimator, space: Space, task: Task) -> Estimator:
+        """Return the estimator with what it prepares."""
+        if isinstance(estimator, Preparing):
+            return estimator.prepared(estimator.prepare(space, task, 0, 1, {}))
+        return estimator
+
+    def test_what_it_prepares_is_always_the_same(
+        self, estimator: Estimator, space: Space, task: Task
+    ) -> None:
+        if not isinstance(estimator, Preparing):
+            pytest.skip("it prepares nothing")
+        first, second = (estimator.prepare(space, task, 3, 1, {"a": 1}) for _ in range(2))
+        assert first == second
+
+    def test_it_travels_by_pickle(self, ready: Estimator) -> None:
+        assert pickle.loads(pickle.dumps(ready)) is not None  # nosec B301 # noqa: S301 - our own bytes
 
     def test_accuracy_is_a_share_with_an_error(
-        self, estimator: Estimator, architecture: Architecture, space: Space, task: Task
+        self, ready: Estimator, architecture: Architecture, space: Space, task: Task
     ) -> None:
-        estimate = estimator.estimate(architecture, space, task, 0).estimate
+        estimate = ready.estimate(architecture, space, task, 0).estimate
         assert 0 <= estimate.accuracy <= 1
         assert 0 < estimate.accuracy_se < 0.5
 
     def test_the_same_question_gets_the_same_answer(
-        self, estimator: Estimator, architecture: Architecture, space: Space, task: Task
+        self, ready: Estimator, architecture: Architecture, space: Space, task: Task
     ) -> None:
-        first = estimator.estimate(architecture, space, task, 7)
-        second = estimator.estimate(architecture, space, task, 7)
+        first = ready.estimate(architecture, space, task, 7)
+        second = ready.estimate(architecture, space, task, 7)
         assert first == second
 
     def test_test_data_is_not_met(
@@ -63,4 +78,7 @@ class EstimatorContract:
             return original(task, name)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Task, "split", guarded)
-        estimator.estimate(architecture, space, Digits(DigitsOptions(size=16)), 0)
+        task = Digits(DigitsOptions(size=16))
+        if isinstance(estimator, Preparing):
+            estimator = estimator.prepared(estimator.prepare(space, task, 0, 1, {}))
+        estimator.estimate(architecture, space, task, 0)

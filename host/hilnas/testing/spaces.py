@@ -100,6 +100,69 @@ class SpaceContract:
     def test_structures_tell_architectures_apart(self, space: Space, drawn: list[Architecture]) -> None:
         assert len({space.structure(a) for a in drawn}) == len(set(drawn))
 
+    def test_extremes_are_points(self, space: Space) -> None:
+        for architecture in space.extremes():
+            assert space.check(architecture) == architecture
+
+    def test_shares_cover_every_net(self, space: Space, drawn: list[Architecture]) -> None:
+        try:
+            tensors = space.supernet().state_dict()
+        except SpaceError:
+            pytest.skip(f"the nets of {space.name} share no weights")
+        for architecture in [*space.extremes(), *drawn]:
+            shares = space.shares(architecture)
+            state = space.build(architecture).state_dict()
+            floating = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+            assert shares.keys() == floating.keys()
+            for name, share in shares.items():
+                piece = tensors[share.tensor][share.piece] if share.piece else tensors[share.tensor]
+                assert piece.shape == floating[name].shape, name
+
+    def test_factors_tell_the_parts_of_every_net(self, space: Space, drawn: list[Architecture]) -> None:
+        try:
+            factors = space.part_factors()
+        except SpaceError:
+            pytest.skip(f"{space.name} does not tell its parts by place")
+        choices = {decision.name: decision.choices for decision in space.decisions}
+        for architecture in drawn:
+            keys = []
+            for factor in factors:
+                # A decision that is not live must not matter: any choice does.
+                values = tuple(
+                    choices[name][0] if architecture.get(name) is None else architecture[name]
+                    for name in factor.decisions
+                )
+                keys.append(factor.key(values))
+            assert [key for key in keys if key] == [part.key for part in space.parts(architecture)]
+
+    def test_hard_mixtures_are_nets(self, space: Space, drawn: list[Architecture]) -> None:
+        import torch
+        from torch.nn import functional
+
+        from hilnas.supernet.shared import SharedWeights
+
+        try:
+            relaxed = space.relaxed()
+        except SpaceError:
+            pytest.skip(f"the nets of {space.name} cannot be mixed")
+        for module in relaxed.modules():
+            module.training = False
+        shared = SharedWeights(space, relaxed.get_submodule("shared").state_dict())
+        largest = space.input_shape(space.extremes()[1])
+        images = torch.randn(3, *largest)
+        for architecture in drawn[:4]:
+            gates = {}
+            for decision in space.decisions:
+                value = architecture.get(decision.name)
+                chosen = 0 if value is None else decision.choices.index(value)
+                gates[decision.name] = functional.one_hot(torch.tensor(chosen), len(decision.choices)).float()
+            size = space.input_shape(architecture)[1:]
+            sized = functional.interpolate(
+                images, size=size, mode="bilinear", align_corners=False, antialias=True
+            )
+            expected = shared.run(architecture, sized, dropout=False)
+            torch.testing.assert_close(relaxed(images, gates), expected, rtol=1e-3, atol=1e-4)
+
     def test_it_travels_by_pickle(self, space: Space, drawn: list[Architecture]) -> None:
         copy: Space = pickle.loads(pickle.dumps(space))  # nosec B301 # noqa: S301 - our own bytes
         assert copy.size == space.size

@@ -5,7 +5,8 @@ their deviation. Rows drawn by an earlier policy weigh by the ratio of now to th
 (Espeholt et al. 2018): a late reward neither counts twice nor pulls the policy back.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -88,6 +89,16 @@ class Learner:
             self._optimizer.step(loss)
         self.version += 1
 
+    def state(self) -> dict[str, Any]:
+        """Return what going on needs besides the policy's parameters."""
+        return {"version": self.version, "steps": self._optimizer.steps, "squares": self._optimizer.squares}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.version, self._optimizer.steps = int(state["version"]), int(state["steps"])
+        for square, kept in zip(self._optimizer.squares, state["squares"], strict=True):
+            square.copy_(kept)
+
     @property
     def _entropy_weight(self) -> float:
         options = self._options
@@ -110,8 +121,8 @@ class _Adam:
     def __init__(self, parameters: list[torch.nn.Parameter], rate: float) -> None:
         self._parameters = parameters
         self._rate = rate
-        self._squares = [torch.zeros_like(parameter) for parameter in parameters]
-        self._steps = 0
+        self.squares = [torch.zeros_like(parameter) for parameter in parameters]
+        self.steps = 0
 
     @torch.no_grad()
     def step(self, loss: torch.Tensor) -> None:
@@ -120,8 +131,8 @@ class _Adam:
             gradients = torch.autograd.grad(loss, self._parameters)
         norm = torch.sqrt(sum((g.square().sum() for g in gradients), torch.zeros(())))
         scale = _LONGEST / torch.clamp(norm, min=_LONGEST)
-        self._steps += 1
-        correction = 1 - _DECAY**self._steps
-        for parameter, square, gradient in zip(self._parameters, self._squares, gradients, strict=True):
+        self.steps += 1
+        correction = 1 - _DECAY**self.steps
+        for parameter, square, gradient in zip(self._parameters, self.squares, gradients, strict=True):
             square.mul_(_DECAY).add_((scale * gradient).square(), alpha=1 - _DECAY)
             parameter.sub_(self._rate * scale * gradient / ((square / correction).sqrt() + 1e-8))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hilnas.measuring.table import LatencyTable, TableError, TableHead
+from hilnas.store.latency_table import LatencyTable, TableError, TableHead
 from hilnas.trial import Latency, Measurement, Verdict
 
 HEAD = TableHead("mbconv", "pi", "default x1", "abc")

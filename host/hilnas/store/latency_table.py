@@ -87,6 +87,20 @@ class LatencyTable:
         else:
             self._write({"format": FORMAT, "head": asdict(head)})
 
+    @classmethod
+    def read(cls, path: Path) -> "LatencyTable":
+        """Open a table that is there, of whatever it is. TableError for a file that is none."""
+        try:
+            with path.open("rb") as file:
+                head = TableHead(**json.loads(file.readline())["head"])
+        except OSError as error:
+            raise TableError(
+                f"{path} cannot be read ({error.strerror}): `hilnas profile --space` makes one"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise TableError(f"{path} is no latency table ({error}): name another file") from error
+        return cls(path, head)
+
     def add_part(self, key: str, measurement: Measurement) -> Entry:
         """Take a part's measurement, through to the disk."""
         entry = self.parts[key] = _entry(key, measurement)

@@ -1,0 +1,138 @@
+"""Long work that is done once for a search: a supernet to train, a search by gradients.
+
+What an estimator prepares is done while trials are measured already; what a strategy prepares comes before them.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hilnas.estimators import Estimator, Preparing
+from hilnas.executors import Checkpoint, Executor, WorkerDiedError
+from hilnas.export.errors import ExportError
+from hilnas.plugins import Axis, find
+from hilnas.search.errors import SearchError
+from hilnas.search.history import History
+from hilnas.search.setup import Setup
+from hilnas.search.work import prepare_estimator, prepare_strategy
+from hilnas.store import ModelFiles
+from hilnas.tasks.training import TrainingError
+
+ESTIMATOR, STRATEGY = "estimator", "strategy"
+"""First word of the key of events that tell of what was prepared."""
+
+
+class Preparation:
+    """Gives the search's estimator once it is ready, and what its strategy needs; what the record holds stays."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        executor: Executor,
+        history: History,
+        files: ModelFiles,
+        folder: Path,
+        append: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        """`files` keep what comes of it, `folder` checkpoints; `append` tells the record: a key and a payload."""
+        self._setup, self._executor, self._history = setup, executor, history
+        self._files, self._append = files, append
+        self._folder = folder / "checkpoints"
+        self._task: asyncio.Task[Estimator] | None = None
+        self.shares: dict[str, float] = {}
+        """How much is done of what is under way."""
+
+    def start(self) -> None:
+        """Begin with what the estimator prepares, if it does."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._ready(), name="preparation")
+            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def estimator(self) -> Estimator:
+        """Return the estimator when it can answer. SearchError when it will not."""
+        self.start()
+        assert self._task is not None
+        return await asyncio.shield(self._task)
+
+    async def strategy(self) -> bytes:
+        """Return what the strategy prepares; nothing, if it doesn't. SearchError when that fails."""
+        setup = self._setup
+        strategy = find(Axis.STRATEGY, setup.recipe.strategy.name)
+        if not hasattr(strategy, "prepare"):
+            return b""
+        options = setup.recipe.options(Axis.STRATEGY)
+        return await self._once(
+            STRATEGY,
+            prepare_strategy,
+            strategy,
+            setup.space,
+            setup.task,
+            setup.objectives,
+            options,
+            setup.seed,
+            self._executor.threads(1),
+        )
+
+    async def close(self) -> None:
+        """End what is under way; its checkpoint stays."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._task
+
+    async def _ready(self) -> Estimator:
+        setup, estimator = self._setup, self._setup.estimator
+        if not isinstance(estimator, Preparing):
+            return estimator
+        sections = setup.recipe.model_dump(mode="json", include={"task", "space"})
+        origin = {**sections, "seed": setup.seed}
+        content = await self._once(
+            ESTIMATOR,
+            prepare_estimator,
+            estimator,
+            setup.space,
+            setup.task,
+            setup.seed,
+            self._executor.threads(1),
+            origin,
+        )
+        return estimator.prepared(content)
+
+    async def _once(self, what: str, function: Callable[..., tuple[bytes, float]], *arguments: Any) -> bytes:
+        """Return what an earlier session prepared, or do it."""
+        known = self._known(what)
+        if known is not None:
+            return known
+        checkpoint = Checkpoint(self._folder / what)
+        self.shares[what] = 0.0
+        try:
+            content, seconds = await self._executor.run(
+                function,
+                *arguments,
+                told=lambda share: self.shares.update({what: share}),
+                checkpoint=checkpoint,
+            )
+        except (TrainingError, ExportError, WorkerDiedError) as error:
+            raise SearchError(
+                f"what the {what} needs could not be prepared: {error}. "
+                f"Change [{what}] and start anew with another --out"
+            ) from error
+        finally:
+            self.shares.pop(what, None)
+        # A file that was lost is made again, in a later session, and told of again.
+        key = f"{what} {len(self._history.sessions)}"
+        self._append(key, {"sha256": self._files.put(content), "seconds": seconds})
+        checkpoint.remove()
+        return content
+
+    def _known(self, what: str) -> bytes | None:
+        """Return what an earlier session prepared, unless its file is gone or torn."""
+        digest = self._history.prepared.get(what)
+        if digest is None:
+            return None
+        try:
+            return self._files.get(digest)
+        except (OSError, ValueError):
+            return None

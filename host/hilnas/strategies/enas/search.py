@@ -1,0 +1,180 @@
+"""The search of ENAS: in each epoch the shared weights learn on nets that the policy draws, then the policy on them.
+
+The weights of a step are those of one drawn net, with the labels of one half of the training data; the policy's
+reward is a net's accuracy on a batch of the other half, by the batch's own statistics, with what its latency and
+its size cost (Pham et al. 2018, 2.2). The policy gradient is that of the strategy `rl`.
+"""
+
+import io
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from hilnas.predictors.encodings import Encoder
+from hilnas.spaces import Space
+from hilnas.strategies.common import one_thread
+from hilnas.strategies.enas.options import EnasOptions
+from hilnas.strategies.rl.learner import Learner
+from hilnas.strategies.rl.policy import Policy
+from hilnas.supernet.shared import SharedWeights
+from hilnas.tasks import Task
+from hilnas.tasks.batches import Batches, halves
+from hilnas.tasks.resize import sized
+from hilnas.tasks.training import TrainingError, cosine, parameter_groups
+from hilnas.trial import Architecture
+
+CHECKPOINT_S = 30.0
+"""Between two checkpoints, at least."""
+
+RewardOf = Callable[[Architecture, float], float]
+"""What a net of some accuracy is worth."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A net that the policy drew in the end, and its reward by the shared weights."""
+
+    architecture: Architecture
+    reward: float
+
+
+class EnasSearch:
+    """A search under way; it follows from seed and epoch alone, and goes on from the end of an epoch."""
+
+    def __init__(
+        self, space: Space, task: Task, options: EnasOptions, seed: int, reward_of: RewardOf
+    ) -> None:
+        torch.manual_seed(seed)
+        self.space, self.options, self.seed = space, options, seed
+        self._task, self._reward_of = task, reward_of
+        self.weights = SharedWeights(space)
+        self._encoder = Encoder(space)
+        self.policy = Policy(self._encoder, options.width, 1.0, options.tanh, 0.0)
+        self._learner = Learner(self.policy, options)
+        train, held = halves(task, options.subset, seed)
+        self._train = Batches(task, train, options.batch, seed)
+        self._held = Batches(task, held, options.reward_batch, seed + 1)
+        self._optimizer = torch.optim.AdamW(
+            parameter_groups(self.weights.module, options.weight_decay), lr=options.weights_rate
+        )
+        self.epoch = 0
+
+    def run(
+        self,
+        report: Callable[[float], None] = lambda share: None,
+        save: Callable[[bytes], None] | None = None,
+        until: int | None = None,
+    ) -> None:
+        """Search to the end, or to epoch `until`. TrainingError when a loss is no longer a number."""
+        epochs, saved = self.options.weights_epochs, time.monotonic()
+        while self.epoch < (epochs if until is None else until):
+            generator = np.random.default_rng((self.seed, self.epoch))
+            torch.manual_seed(self.seed * 1_000_003 + self.epoch)
+            self._train_weights(generator, lambda share: report((self.epoch + 0.9 * share) / epochs))
+            if self.epoch >= self.options.frozen_share * epochs:
+                self._train_policy(generator)
+            self.epoch += 1
+            report(self.epoch / epochs)
+            if save is not None and time.monotonic() - saved > CHECKPOINT_S and self.epoch < epochs:
+                save(self.checkpoint())
+                saved = time.monotonic()
+
+    def found(self) -> list[Found]:
+        """Return `draws` different nets of the policy, the best first by their rewards on several batches."""
+        generator = np.random.default_rng((self.seed, self.options.weights_epochs))
+        rows = self._draw(2 * self.options.draws, generator)
+        nets = list(dict.fromkeys(self._encoder.decode(row) for row in rows))[: self.options.draws]
+        with torch.no_grad():
+            rewards = [
+                float(np.mean([self._reward(net, step) for step in range(self.options.final_batches)]))
+                for net in nets
+            ]
+        order = sorted(range(len(nets)), key=lambda place: (-rewards[place], place))
+        return [Found(nets[place], rewards[place]) for place in order]
+
+    def checkpoint(self) -> bytes:
+        """Return all that going on needs."""
+        content = io.BytesIO()
+        torch.save({"key": self._key(), "epoch": self.epoch, **self._states()}, content)
+        return content.getvalue()
+
+    def restore(self, checkpoint: bytes) -> bool:
+        """Go on from a checkpoint; False, and as before, when it is torn or of another search."""
+        try:
+            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), weights_only=True)
+            if kept["key"] != self._key():
+                return False
+            self.weights.module.load_state_dict(kept["weights"])
+            self.policy.load_state_dict(kept["policy"])
+            self._optimizer.load_state_dict(kept["optimizer"])
+            self._learner.load_state(kept["learner"])
+        except Exception:  # noqa: BLE001 - torn files fail in every way; the search begins anew
+            return False
+        self.epoch = int(kept["epoch"])
+        return True
+
+    def _states(self) -> Mapping[str, Any]:
+        return {
+            "weights": self.weights.module.state_dict(),
+            "policy": self.policy.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "learner": self._learner.state(),
+        }
+
+    def _key(self) -> str:
+        decisions = [(d.name, [str(choice) for choice in d.choices]) for d in self.space.decisions]
+        task = (type(self._task).__name__, self._task.options.model_dump_json(), self._task.seed)
+        return repr((decisions, task, self.options.model_dump_json(), self.seed))
+
+    def _draw(self, count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        with one_thread():
+            return self.policy.draw(count, generator).rows
+
+    def _train_weights(self, generator: np.random.Generator, told: Callable[[float], None]) -> None:
+        steps = self._train.per_epoch
+        rows = self._draw(steps, generator)
+        rate = cosine(self.options.weights_epochs * steps, self.options.warmup_share)
+        for number in range(steps):
+            step = self.epoch * steps + number
+            for group in self._optimizer.param_groups:
+                group["lr"] = self.options.weights_rate * rate(step)
+            images, labels = self._train.at(step)
+            net = self._encoder.decode(rows[number])
+            logits = self.weights.run(net, sized(images, self.space.input_shape(net)[1:]))
+            loss = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+            if not math.isfinite(loss.item()):
+                raise TrainingError(
+                    f"the loss of the shared weights is {loss.item()} in epoch {self.epoch + 1}: "
+                    f"lower weights_rate (now {self.options.weights_rate})"
+                )
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimizer.step()
+            told((number + 1) / steps)
+
+    def _train_policy(self, generator: np.random.Generator) -> None:
+        for number in range(self.options.policy_steps):
+            rows = self._draw(self.options.policy_batch, generator)
+            step = self.epoch * self.options.policy_steps + number
+            with torch.no_grad():
+                rewards = np.array([self._reward(self._encoder.decode(row), step) for row in rows])
+            with one_thread():
+                self._learner.update(rows, rewards)
+
+    def _reward(self, net: Architecture, step: int) -> float:
+        """Return what a net is worth by a batch of held data; the batch is the same for all nets of a step."""
+        images, labels = self._held.at(step)
+        logits = self.weights.run(net, sized(images, self.space.input_shape(net)[1:]), dropout=False)
+        return self._reward_of(net, float((logits.argmax(1) == labels).double().mean()))
+
+
+def nets_of(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return what was found as JSON."""
+    return [{"architecture": one.architecture.to_json(), "reward": one.reward} for one in found]

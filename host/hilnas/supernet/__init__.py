@@ -1,0 +1,1 @@
+"""Supernets: one set of weights that holds every architecture of a space."""

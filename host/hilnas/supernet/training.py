@@ -1,0 +1,163 @@
+"""Training of a supernet: every step runs some of its nets, and the weights that they share learn from all.
+
+The largest net, where it runs, learns from the labels and teaches the others of its step (in-place distillation,
+Yu & Huang 2019). In progressive shrinking the teacher is the largest net as its own training left it (Cai et al.
+2020). Nets of a single-path step learn from the labels. Weights that change by each other's gradients have no
+statistics of their own: batch-norm uses those of the batch, and whoever takes a net out recalibrates it.
+"""
+
+import io
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from hilnas.spaces import Space
+from hilnas.supernet.file import space_key
+from hilnas.supernet.options import SupernetTraining
+from hilnas.supernet.paths import Paths
+from hilnas.supernet.shared import SharedWeights
+from hilnas.tasks import Split, Task
+from hilnas.tasks.batches import Batches
+from hilnas.tasks.resize import sized
+from hilnas.tasks.training import TrainingError, cosine, parameter_groups
+
+CHECKPOINT_S = 30.0
+"""Between two checkpoints, at least."""
+
+
+@dataclass
+class Training:
+    """A training under way: what it is, and how far."""
+
+    space: Space
+    task: Task
+    options: SupernetTraining
+    seed: int
+    weights: SharedWeights = field(init=False)
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.seed)
+        self.weights = SharedWeights(self.space)
+        examples = self.task.split("train")
+        subset = self.options.subset
+        chosen: Split = examples if subset is None else examples.subset(subset, self.seed)
+        self._batches = Batches(self.task, chosen, self.options.batch, self.seed)
+        self.steps = self.options.epochs * self._batches.per_epoch
+        self._paths = Paths(self.space, self.options.sampling, self.options.paths, self.steps, self.seed)
+        module = self.weights.module
+        self._optimizer = torch.optim.AdamW(
+            parameter_groups(module, self.options.weight_decay), lr=self.options.learning_rate
+        )
+        self._teacher: SharedWeights | None = None
+
+    def run(
+        self,
+        report: Callable[[float], None] = lambda share: None,
+        save: Callable[[bytes], None] | None = None,
+        until: int | None = None,
+    ) -> None:
+        """Train to the end, or to step `until`. TrainingError when the loss is no longer a number."""
+        saved = time.monotonic()
+        while self.step < (self.steps if until is None else until):
+            self._one_step()
+            self.step += 1
+            if self.step % 10 == 0 or self.step == self.steps:
+                report(self.step / self.steps)
+            if save is not None and time.monotonic() - saved > CHECKPOINT_S and self.step < self.steps:
+                save(self.checkpoint())
+                saved = time.monotonic()
+
+    def checkpoint(self) -> bytes:
+        """Return all that going on needs."""
+        content = io.BytesIO()
+        torch.save(
+            {
+                "key": self._key(),
+                "step": self.step,
+                "weights": self.weights.module.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "teacher": self._teacher.module.state_dict() if self._teacher is not None else None,
+            },
+            content,
+        )
+        return content.getvalue()
+
+    def restore(self, checkpoint: bytes) -> bool:
+        """Go on from a checkpoint; False, and as before, when it is torn or of another training."""
+        try:
+            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), weights_only=True)
+            if kept["key"] != self._key():
+                return False
+            teacher = kept["teacher"]
+            self._teacher = SharedWeights(self.space, teacher) if teacher is not None else None
+            self.weights.module.load_state_dict(kept["weights"])
+            self._optimizer.load_state_dict(kept["optimizer"])
+        except Exception:  # noqa: BLE001 - torn files fail in every way; the training begins anew
+            return False
+        self.step = int(kept["step"])
+        return True
+
+    def facts(self) -> dict[str, Any]:
+        """Return how it was trained, for its file; JSON."""
+        return {**self.options.model_dump(mode="json"), "seed": self.seed, "steps": self.step}
+
+    def _key(self) -> str:
+        """Name the training: checkpoints of others are not for it."""
+        task = (type(self.task).__name__, self.task.options.model_dump_json(), self.task.seed)
+        return repr((space_key(self.space), task, self.options.model_dump_json(), self.seed))
+
+    def _one_step(self) -> None:
+        phase = self._paths.phase(self.step)
+        if phase > 0 and self._teacher is None and self.options.distillation > 0:
+            self._teacher = SharedWeights(self.space, self.weights.module.state_dict())
+        self._set_learning_rate(phase)
+        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
+        images, labels = self._batches.at(self.step)
+        architectures = self._paths.at(self.step)
+        soft = self._taught(images)
+        self._optimizer.zero_grad(set_to_none=True)
+        for architecture in architectures:
+            largest = architecture == self._paths.largest
+            logits = self.weights.run(
+                architecture, sized(images, self.space.input_shape(architecture)[1:]), dropout=largest
+            )
+            loss = self._loss(logits, labels, None if largest else soft) / len(architectures)
+            if not math.isfinite(loss.item()):
+                raise TrainingError(
+                    f"the supernet's loss is {loss.item()} in step {self.step + 1}: lower learning_rate "
+                    f"(now {self.options.learning_rate})"
+                )
+            loss.backward()
+            if largest and soft is None and self.options.distillation > 0:
+                soft = logits.detach().softmax(1)
+        self._optimizer.step()
+
+    def _taught(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Return what the teacher of a shrinking supernet says of a batch."""
+        if self._teacher is None:
+            return None
+        with torch.no_grad():
+            largest = self._paths.largest
+            return self._teacher.run(
+                largest, sized(images, self.space.input_shape(largest)[1:]), dropout=False
+            ).softmax(1)
+
+    def _loss(self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None) -> torch.Tensor:
+        hard = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+        if soft is None:
+            return hard
+        share = self.options.distillation
+        return share * functional.cross_entropy(logits, soft) + (1 - share) * hard
+
+    def _set_learning_rate(self, phase: int) -> None:
+        starts = [*self._paths.starts, self.steps]
+        begin, end = starts[phase], starts[phase + 1]
+        factor = cosine(end - begin, self.options.warmup_share)(self.step - begin)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.options.learning_rate * factor
