@@ -165,10 +165,11 @@ class TestSupernet(EstimatorContract):
         return Supernet(SupernetOptions(epochs=1, subset=128, paths=1, recalibration=128))
 
 
+@pytest.mark.parametrize("preload", [["hilnas.testing.executors"], []], ids=["forked", "fresh"])
 class TestLocalProcesses(ExecutorContract):
     @pytest.fixture
-    def make(self):
-        return lambda folder: LocalProcesses(LocalOptions(workers=2, retries=1), folder)
+    def make(self, preload):
+        return lambda folder: LocalProcesses(LocalOptions(workers=2, retries=1, preload=preload), folder)
 
 
 @pytest.mark.parametrize("name", ["ai-edge-litert", "tflite-runtime"])
@@ -185,90 +186,3 @@ class TestRuntimes(RuntimeContract):
 def test_every_entry_point_loads(axis):
     for name in names(axis):
         assert find(axis, name).Options is not None
-
-
-def test_local_work_stands_still_while_paused(tmp_path):
-    import asyncio
-
-    from hilnas.testing.executors import sleep
-
-    async def main():
-        executor = LocalProcesses(LocalOptions(workers=1), tmp_path)
-        try:
-            work = asyncio.ensure_future(executor.run(count_up, str(tmp_path / "count")))
-            while not (tmp_path / "count").exists():
-                await asyncio.sleep(0.05)
-            executor.pause()
-            await asyncio.sleep(0.1)
-            before = (tmp_path / "count").read_text()
-            await asyncio.sleep(0.5)
-            held = (tmp_path / "count").read_text()
-            executor.resume()
-            await asyncio.sleep(0.5)
-            after = (tmp_path / "count").read_text()
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-            await executor.run(sleep, 0.0)
-            return before, held, after
-        finally:
-            await executor.close()
-
-    before, held, after = asyncio.run(main())
-    assert before
-    assert before == held
-    assert len(after) > len(held)
-
-
-def test_a_worker_that_became_free_while_paused_goes_on(tmp_path):
-    import asyncio
-
-    from hilnas.testing.executors import add
-
-    async def main():
-        executor = LocalProcesses(LocalOptions(workers=1), tmp_path)
-        try:
-            assert await executor.run(add, 1, 1) == 2
-            executor.pause()  # the only worker is free, and is stopped too
-            executor.resume()
-            work = asyncio.ensure_future(executor.run(add, 1, 2))
-            for _ in range(20):
-                await asyncio.sleep(0)
-                executor.pause()
-            executor.resume()
-            return await asyncio.wait_for(work, 30)
-        finally:
-            await executor.close()
-
-    assert asyncio.run(main()) == 3
-
-
-def test_export_errors_travel_from_workers(tmp_path):
-    import asyncio
-
-    from hilnas.export import UnsupportedModuleError
-
-    async def main():
-        executor = LocalProcesses(LocalOptions(workers=1), tmp_path)
-        try:
-            with pytest.raises(UnsupportedModuleError, match=r"GELU.*layers\.3.*use nn.Hardswish"):
-                await executor.run(refuse)
-        finally:
-            await executor.close()
-
-    asyncio.run(main())
-
-
-def refuse():
-    from hilnas.export import UnsupportedModuleError
-
-    raise UnsupportedModuleError("GELU", "layers.3", "use nn.Hardswish")
-
-
-def count_up(path):
-    import time
-    from pathlib import Path
-
-    for _ in range(1000):
-        with Path(path).open("a") as file:
-            file.write(".")
-        time.sleep(0.02)

@@ -41,6 +41,16 @@ def recipe(calls, trials=20, earlier=(), check=False, **estimator):
         },
         "strategy": {"name": "rl", "width": 8},
         "estimator": {"name": "tests.integration.plugins:Oracle", "calls": str(calls), **estimator},
+        # The winner alone is trained: what optimizers import is not worth its seconds at every start.
+        "executor": {
+            "name": "local",
+            "preload": [
+                "torch",
+                "ai_edge_litert.interpreter",
+                "hilnas.search.work",
+                "hilnas.estimators.train",
+            ],
+        },
         "objective": [
             {"quantity": "accuracy"},
             {"quantity": "latency"},
@@ -93,3 +103,19 @@ def outcome(folder):
     kept = ("number", "digest", "decisions", "status", "accuracy", "reward", "model_sha256", "policy_version")
     trials = [{key: trial[key] for key in kept} for trial in result["trials"]]
     return proposals, trials, result["best"]["number"]
+
+
+def to_toml(data):
+    """Write a recipe as a file has it."""
+
+    def value(item):
+        if isinstance(item, dict):
+            return "{" + ", ".join(f"{key} = {value(inner)}" for key, inner in item.items()) + "}"
+        return json.dumps(item)
+
+    parts = []
+    for section, content in data.items():
+        for table in content if isinstance(content, list) else [content]:
+            parts.append(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
+            parts += [f"{key} = {value(item)}" for key, item in table.items()]
+    return "\n".join(parts)

@@ -103,7 +103,8 @@ def test_what_a_users_recipe_may_not_reach(lab, tmp_path):
     data = recipe(tmp_path / "calls", trials=1)
     foreign = {**data, "task": {"name": "npz", "path": "/etc/shadow"}}
     planted = {**data, "estimator": {"name": "os:system"}}
-    for each, words in ((foreign, "user_data"), (planted, "user_plugins")):
+    away = {**data, "executor": {"name": "ray", "address": "elsewhere:6379"}}
+    for each, words in ((foreign, "user_data"), (planted, "user_plugins"), (away, "user_clusters")):
         with pytest.raises(DaemonError, match=words):
             call(lab, "ann", "searches", "Submit", api.SubmitRequest(recipe=json.dumps(each)))
 

@@ -10,9 +10,10 @@ import time
 import psutil
 import pytest
 
+from hilnas.executors.template import WORKER_NAME
 from hilnas.search.history import rebuild
 from hilnas.store import EventKind
-from tests.integration.searches import events, finish, outcome, recipe, start
+from tests.integration.searches import events, finish, outcome, recipe, start, to_toml
 
 DEADLY = 4
 
@@ -119,7 +120,7 @@ def _doubted(folder):
 @pytest.mark.parametrize(
     ("victim", "times"),
     # A candidate whose worker dies twice is blamed, so the device's workers are killed once.
-    [("hilnas_agent", 3), ("hilnas.executors.local_worker", 3), ("hilnas_agent.worker", 1)],
+    [("hilnas_agent", 3), (WORKER_NAME, 3), ("hilnas.executors.template", 1), ("hilnas_agent.worker", 1)],
 )
 def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, times, undisturbed, earlier, tmp_path):
     data = recipe(tmp_path / "calls", earlier=earlier, deadly=DEADLY, seconds=0.2)
@@ -136,10 +137,10 @@ def test_a_killed_helper_is_replaced_while_the_search_goes_on(victim, times, und
 
 
 def _kill(parent, name):
-    """Kill the oldest process of that module below `parent`; 1 if there was any."""
+    """Kill the oldest process of that name, or that module, below `parent`; 1 if there was any."""
     for child in psutil.Process(parent).children(recursive=True):
         try:
-            if name in child.cmdline():
+            if child.name() == name or (name in child.cmdline() and child.name() != WORKER_NAME):
                 child.kill()
                 return 1
         except psutil.NoSuchProcess:
@@ -169,7 +170,7 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, earlier, tmp_path)
 
     folder = tmp_path / "run"
     data = recipe(tmp_path / "calls", earlier=earlier, deadly=DEADLY, seconds=0.3)
-    (tmp_path / "recipe.toml").write_text(_toml(data))
+    (tmp_path / "recipe.toml").write_text(to_toml(data))
     command = [sys.executable, "-m", "hilnas", "run", str(tmp_path / "recipe.toml"), "--out", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(
@@ -206,17 +207,3 @@ def test_ctrl_c_stops_cleanly_and_resume_goes_on(undisturbed, earlier, tmp_path)
     assert second.returncode == 0, second.stderr
     assert json.loads(second.stdout)["search"]["status"] == "finished"
     assert outcome(folder) == outcome(undisturbed)
-
-
-def _toml(data):
-    def value(item):
-        if isinstance(item, dict):
-            return "{" + ", ".join(f"{key} = {value(inner)}" for key, inner in item.items()) + "}"
-        return json.dumps(item)
-
-    parts = []
-    for section, content in data.items():
-        for table in content if isinstance(content, list) else [content]:
-            parts.append(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
-            parts += [f"{key} = {value(item)}" for key, item in table.items()]
-    return "\n".join(parts)

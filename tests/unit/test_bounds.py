@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
-from hilnas.daemon.bounds import check_paths, check_plugins
+from hilnas.daemon.bounds import check_executor, check_paths, check_plugins
 from hilnas.options import Options, OptionsError
 from hilnas.recipe import check_recipe
 
@@ -29,6 +29,22 @@ def test_code_that_an_admin_has_named_is_for_all(allowed):
 
 def test_what_is_no_section_is_left_to_the_check_of_the_recipe():
     check_plugins({"task": "x:y", "space": None, "strategy": {"name": 3}}, [])
+
+
+def test_work_goes_to_no_cluster_but_those_of_the_lab():
+    for options in ({}, {"address": "ray://there:10001"}):
+        recipe = check_recipe({**RECIPE, "executor": {"name": "ray", **options}})
+        with pytest.raises(OptionsError, match=r"executor\.address.*user_clusters"):
+            check_executor(recipe, ["there"], ["ray://elsewhere:10001"])
+        check_executor(recipe, [], ["auto", "ray://there:10001"])
+    check_executor(check_recipe(RECIPE), [], [])
+
+
+def test_workers_import_nothing_but_what_is_the_labs():
+    recipe = check_recipe({**RECIPE, "executor": {"name": "local", "preload": ["torch", "ours.nas"]}})
+    with pytest.raises(OptionsError, match=r"executor\.preload.*ours\.nas.*user_plugins"):
+        check_executor(recipe, ["ours.nasty"], [])
+    check_executor(recipe, ["ours"], [])
 
 
 def test_files_elsewhere_are_not_read(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from hilnas.daemon.access import Access, own, refuse
-from hilnas.daemon.bounds import check_paths, check_plugins
+from hilnas.daemon.bounds import check_executor, check_paths, check_plugins
 from hilnas.daemon.lab import Lab
 from hilnas.daemon.searches import Running, Searches, UnknownSearchError
 from hilnas.errors import HilnasError
@@ -43,7 +43,9 @@ class SearchService(daemon_pb2_grpc.SearchServiceServicer):
             if not caller.is_admin:
                 options = self._lab.options
                 check_plugins(recipe, options.user_plugins)
-                check_paths(check_recipe(recipe), [*options.user_data, self._lab.searches])
+                checked = check_recipe(recipe)
+                check_paths(checked, [*options.user_data, self._lab.searches])
+                check_executor(checked, options.user_plugins, options.user_clusters)
             user = caller.name or request.user or "local"
             return view(self._searches.submit(recipe, user, priority, request.weight or 1.0))
         except HilnasError as error:

@@ -42,6 +42,30 @@ def check_paths(recipe: Recipe, allowed: Sequence[Path]) -> None:
             )
 
 
+def check_executor(recipe: Recipe, plugins: Sequence[str], clusters: Sequence[str]) -> None:
+    """See that a recipe sends work to no cluster, and imports no module for its workers, but those that are allowed.
+
+    A cluster is where code and data of the lab's go and where models come from that the lab believes. It is any
+    executor's option `address`, and modules are its option `preload`. OptionsError for another.
+    """
+    options = recipe.options(Axis.EXECUTOR)
+    address = getattr(options, "address", None)
+    if address is not None and address not in clusters:
+        known = ", ".join(clusters) or "none so far"
+        raise OptionsError(
+            f'"executor.address": {address} is none of the clusters that users may search on ({known}): '
+            "ask an admin to add it to user_clusters in daemon.toml"
+        )
+    preload = type(options).model_fields.get("preload")
+    if preload is not None:
+        for module in getattr(options, "preload"):  # noqa: B009 - not every executor's options have it
+            if module not in preload.default and not any(_is_in(module, each) for each in plugins):
+                raise OptionsError(
+                    f'"executor.preload": {module} is code by name, which this lab runs for admins alone: '
+                    "leave it out, or ask an admin to add it to user_plugins in daemon.toml"
+                )
+
+
 def _is_in(name: str, allowed: str) -> bool:
     return name == allowed or (":" not in allowed and name.startswith((f"{allowed}.", f"{allowed}:")))
 

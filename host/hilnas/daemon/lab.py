@@ -39,6 +39,8 @@ class LabOptions(Options):
     """Share of device time of a user against others; 1 for those not named."""
     user_plugins: list[str] = Field(default=[])
     """Code that recipes of users may name by dotted path: "package.module:Class", or a package. An admin's may all."""
+    user_clusters: list[str] = Field(default=[])
+    """Addresses of Ray clusters that recipes of users may name as `executor.address`. An admin's may name any."""
     user_data: list[Path] = Field(default=[])
     """Folders whose files recipes of users may read. An admin's may read all that the daemon may."""
     canary_minutes: float = Field(5, gt=0)

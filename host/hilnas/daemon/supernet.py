@@ -46,7 +46,7 @@ def train_supernet(recipe: Recipe, out: Path, told: Callable[[float], None]) -> 
                 space,
                 task,
                 seed,
-                executor.slots,
+                executor.threads(1),
                 {**sections, "seed": seed},
                 told=told,
                 checkpoint=checkpoint,

@@ -14,6 +14,10 @@ class WorkerDiedError(RuntimeError):
     """A worker process ended while it had work: killed, out of memory, or crashed."""
 
 
+class OutOfMemoryError(WorkerDiedError):
+    """A worker process was ended because it took too much memory."""
+
+
 class Executor(Protocol):
     """Runs functions of picklable arguments in other processes. Constructor: `(options, log_folder)`."""
 
@@ -22,6 +26,9 @@ class Executor(Protocol):
     @property
     def slots(self) -> int:
         """How many functions run at once."""
+
+    def threads(self, at_once: int) -> int:
+        """Return how many threads each of `at_once` functions may have, when no others run."""
 
     async def run(
         self,

@@ -1,26 +1,37 @@
-"""`local`: worker processes on this machine, each a fresh Python that takes one function at a time."""
+"""`local`: worker processes on this machine, each of which takes one function at a time."""
 
 import asyncio
-import heapq
-import itertools
 import os
 import pickle
 import signal
-import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field
 
-from hilnas.executors.base import WorkerDiedError
+from hilnas.executors.base import OutOfMemoryError, WorkerDiedError
 from hilnas.executors.checkpoint import Checkpoint
+from hilnas.executors.gpus import own_gpu, visible_gpus
 from hilnas.executors.inside import Told
-from hilnas.executors.local_worker import PROGRESS, RAISED, SAVED
+from hilnas.executors.places import Places
+from hilnas.executors.processes import Forge
+from hilnas.executors.watch import Watch
+from hilnas.executors.worker import Worker
 from hilnas.options import Options
 
 T = TypeVar("T")
+
+_PRELOAD = [
+    "torch",
+    "torch._dynamo",  # which the first optimizer imports
+    "ai_edge_litert.interpreter",
+    "hilnas.search.work",
+    "hilnas.estimators.train",
+]
+"""What trials need, by name: an import from here would run against the house's arrows."""
+
+_REMEDY = "Give it a smaller batch or less data, smaller candidates, or a machine with more memory"
 
 
 class LocalOptions(Options):
@@ -32,6 +43,13 @@ class LocalOptions(Options):
     """Threads of each worker's numerical libraries."""
     retries: int = Field(2, ge=0)
     """How often work is tried again whose worker died."""
+    memory: float = Field(0.95, gt=0, le=1)
+    """Share of the memory, of the machine or of its control group, beyond which no work starts and the worker that
+    has grown most is ended."""
+    worker_gib: float | None = Field(None, gt=0)
+    """Most memory of one worker; as much as there is when left out."""
+    preload: list[str] = Field(default=_PRELOAD)
+    """Modules that are imported once, for all workers: each is then there in milliseconds. None for fresh interpreters."""
 
 
 class LocalProcesses:
@@ -45,15 +63,23 @@ class LocalProcesses:
         self._going = asyncio.Event()
         self._going.set()
         self._closed = False
-        self._all = [_Worker(options.threads, self.log, self._going) for _ in range(self.slots)]
-        self._free = list(self._all)
-        self._waiting: list[tuple[int, int, asyncio.Future[_Worker]]] = []
-        self._order = itertools.count()
+        self._forge = Forge(options.preload, _environment(options.threads), self.log)
+        gpus = visible_gpus()
+        self._all = [
+            Worker(self._forge, own_gpu(gpus, number), self.log, self._going) for number in range(self.slots)
+        ]
+        self._watch = Watch(self._all, options.memory, options.worker_gib)
+        self._places = Places(self._all, self._watch.has_room)
+        self._forge.warm_up()
 
     @property
     def slots(self) -> int:
         """Number of workers."""
         return self.options.workers or len(os.sched_getaffinity(0))
+
+    def threads(self, at_once: int) -> int:
+        """Return the workers' share of each."""
+        return max(1, self.slots // max(1, at_once))
 
     async def run(
         self,
@@ -63,24 +89,34 @@ class LocalProcesses:
         told: Told | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> T:
-        """Run in the next free worker; see `Executor.run`."""
+        """Run in the next free worker; see `Executor.run`.
+
+        Work that took too much memory is tried once more, with nothing else beside it.
+        """
         payload = pickle.dumps((function, arguments))
-        for remaining in range(self.options.retries, -1, -1):
-            worker = await self._acquire(urgent)
+        remaining, alone = self.options.retries, False
+        while True:
+            worker = await self._places.take(urgent, alone)
             try:
                 if self._closed:
                     raise asyncio.CancelledError("the executor is closed")
+                self._watch.start(self._places.fill)
                 return await worker.call(payload, told, checkpoint)  # type: ignore[no-any-return]
+            except OutOfMemoryError as error:
+                if alone:
+                    raise OutOfMemoryError(f"{error}; also with no other work beside it. {_REMEDY}") from None
+                alone = True
             except WorkerDiedError as error:
                 if remaining == 0:
                     raise WorkerDiedError(f"{error}; {self.options.retries + 1} tries") from None
+                remaining -= 1
             finally:
-                self._hand_on(worker)
-        raise AssertionError("unreachable")
+                self._places.give_back(worker)
 
     def pause(self) -> None:
         """Stop every worker where it is; no new work begins."""
         self._going.clear()
+        self._forge.hold()
         for worker in self._all:
             worker.signal(signal.SIGSTOP)
 
@@ -88,106 +124,20 @@ class LocalProcesses:
         """Let the workers go on."""
         for worker in self._all:  # also one that became free while it stood still
             worker.signal(signal.SIGCONT)
+        self._forge.release()
         self._going.set()
 
     async def close(self) -> None:
         """Kill every worker."""
         self._closed = True
+        await self._watch.close()
         await asyncio.gather(*(worker.kill() for worker in self._all))
-
-    async def _acquire(self, urgent: bool) -> "_Worker":
-        if self._free:
-            worker = self._free.pop()
-        else:
-            future: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (0 if urgent else 1, next(self._order), future))
-            try:
-                worker = await future
-            except asyncio.CancelledError:
-                if future.done() and not future.cancelled():
-                    self._hand_on(future.result())
-                raise
-        return worker
-
-    def _hand_on(self, worker: "_Worker") -> None:
-        while self._waiting:
-            _, _, future = heapq.heappop(self._waiting)
-            if not future.done():
-                future.set_result(worker)
-                return
-        self._free.append(worker)
+        await self._forge.close()
 
 
-class _Worker:
-    """One process, started when first needed and again after it was lost."""
-
-    def __init__(self, threads: int, log: Path, going: asyncio.Event) -> None:
-        self.threads = threads
-        self.going = going
-        self.log = log
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def call(self, payload: bytes, told: Told | None, checkpoint: Checkpoint | None) -> Any:
-        kept = None if checkpoint is None else await asyncio.to_thread(checkpoint.load)
-        process = await self._started()
-        await self.going.wait()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            for part in (payload, pickle.dumps(kept)):
-                process.stdin.write(struct.pack("<Q", len(part)) + part)
-                await process.stdin.drain()
-            kind, value = await _answer(process.stdout)
-            while kind in (PROGRESS, SAVED):
-                if kind == PROGRESS and told is not None:
-                    told(value)
-                if kind == SAVED and checkpoint is not None:
-                    await asyncio.to_thread(checkpoint.save, value)
-                kind, value = await _answer(process.stdout)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            code = await process.wait()
-            self.process = None
-            raise WorkerDiedError(f"a worker process {_end(code)}; see {self.log}") from None
-        except BaseException:
-            await self.kill()  # cancelled half-way: what it would still say belongs to nobody
-            raise
-        if kind == RAISED:
-            raise value
-        return value
-
-    async def _started(self) -> asyncio.subprocess.Process:
-        if self.process is None or self.process.returncode is not None:
-            # Threads that spin while they wait for each other gain a fifth on a quiet machine, and lose
-            # most of their time on one that has anything else to do.
-            environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(self.threads)}
-            environment.pop("HILNAS_TOKEN", None)
-            with self.log.open("ab") as log:
-                self.process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "hilnas.executors.local_worker", str(os.getpid()),
-                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
-                    start_new_session=True, env=environment, limit=2**20,
-                )  # fmt: skip
-        return self.process
-
-    def signal(self, number: signal.Signals) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(number)
-
-    async def kill(self) -> None:
-        process, self.process = self.process, None
-        if process is not None and process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def _answer(stream: asyncio.StreamReader) -> tuple[str, Any]:
-    (length,) = struct.unpack("<Q", await stream.readexactly(8))
-    kind, value = pickle.loads(await stream.readexactly(length))  # nosec B301 # noqa: S301 - from our own child
-    return kind, value
-
-
-def _end(code: int) -> str:
-    if code >= 0:
-        return f"ended with code {code}"
-    name = signal.Signals(-code).name
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+def _environment(threads: int) -> dict[str, str]:
+    # Threads that spin while they wait for each other gain a fifth on a quiet machine, and lose
+    # most of their time on one that has anything else to do.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment.pop("HILNAS_TOKEN", None)
+    return environment

@@ -1,37 +1,57 @@
-"""The process behind a local worker: reads pickled calls from its input, writes pickled answers.
+"""The process behind a local worker: reads pickled calls from a socket, writes pickled answers to it.
 
-It dies with its parent, so that a host that was killed leaves nothing running.
+It dies with its parent, so that a host that was killed leaves nothing running. The template forks it; run as a module
+(`python -m hilnas.executors.local_worker PARENT SOCKET`), it does without one.
 """
 
+import contextlib
 import ctypes
 import os
 import pickle
 import signal
+import socket
 import struct
 import sys
 import traceback
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from hilnas.executors.inside import Host, work_for
 
 RETURNED, RAISED, PROGRESS, SAVED = "returned", "raised", "progress", "saved"
 """What an answer is: the last of a call (the first two), or one on its way."""
+NICENESS = 5
+"""Whoever works at this machine, and a device on it, goes first."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Serve calls until the input ends."""
-    _die_with_parent(int(sys.argv[1]))
-    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print goes to the log, not between the answers
-    os.nice(5)  # whoever works at this machine, and a device on it, goes first
+    """Serve the parent's calls on the socket that is this process' from its start."""
+    die_with_parent(int(sys.argv[1]))
+    os.nice(NICENESS)
+    serve(socket.socket(fileno=int(sys.argv[2])))
+    return 0
+
+
+def serve(line: socket.socket) -> None:
+    """Answer calls until the other side closes."""
+    with contextlib.suppress(OSError):  # where memory does run out, it is a worker that the kernel shall end
+        Path("/proc/self/oom_score_adj").write_text("500")
+    calls, answers = line.makefile("rb"), line.makefile("wb")
     while True:
         payload, kept = _read(calls), _read(calls)
         if payload is None or kept is None:
-            return 0
+            return
         _serve(payload, kept, answers)
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent `parent` ends; at once, if that has happened."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _read(calls: BinaryIO) -> bytes | None:
@@ -77,12 +97,6 @@ def _limit_threads() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-
-
-def _die_with_parent(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

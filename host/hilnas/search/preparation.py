@@ -72,7 +72,7 @@ class Preparation:
             setup.objectives,
             options,
             setup.seed,
-            self._executor.slots,
+            self._executor.threads(1),
         )
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class Preparation:
             setup.space,
             setup.task,
             setup.seed,
-            self._executor.slots,
+            self._executor.threads(1),
             origin,
         )
         return estimator.prepared(content)

@@ -197,7 +197,7 @@ class Study:
             self.space,
             self.task,
             seed,
-            self.executor.slots,
+            self.executor.threads(1),
             {**sections, "seed": seed},
             told=lambda share: self.share.update({label: share}),
             checkpoint=checkpoint,

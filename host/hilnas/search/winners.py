@@ -44,7 +44,7 @@ class Winners:
     async def run(self) -> None:
         """Train and measure all winners. SearchError, after the others are cancelled, when one cannot be."""
         chosen = self._strategy.rank(self._history.trials)[: self._setup.recipe.final.top]
-        threads = max(1, self._context.executor.slots // max(1, len(chosen)))
+        threads = self._context.executor.threads(len(chosen))
         try:
             async with asyncio.TaskGroup() as group:
                 for trial in chosen:
