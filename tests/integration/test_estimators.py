@@ -195,6 +195,58 @@ def _darts_by(table, tmp_path):
     assert len({trial.architecture for trial in _history(folder).trials}) == 6
 
 
+STAGED = {"name": "multi-fidelity", "first_epochs": 1, "epochs": 4, "eta": 2, "batch": 64}
+
+
+def _staged(folder):
+    """What the rungs of a search were, and what came of its trials."""
+    history = _history(folder)
+    rungs = {
+        number: [(one.rung, one.estimate.accuracy, one.checkpoint_sha256) for one in reached]
+        for number, reached in history.rungs.items()
+    }
+    return rungs, [(t.estimate.accuracy, t.estimate.accuracy_se) for t in history.trials]
+
+
+def test_only_the_best_are_trained_on_and_a_kill_changes_nothing(tmp_path):
+    data = recipe(
+        estimator={**STAGED, "group": 4},
+        search={"name": "small", "trials": 8, "in_flight": 8, "group": 4},
+        strategy={"name": "random"},
+    )
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code, _, err = finish(start(whole, data))
+    assert code == 0, err
+    rungs, _ = _staged(whole)
+    for group in (range(4), range(4, 8)):
+        assert sorted(len(rungs[number]) for number in group) == [1, 1, 2, 3]
+        first = {number: rungs[number][0][1] for number in group}
+        longest = max(group, key=lambda number: len(rungs[number]))
+        assert first[longest] >= sorted(first.values())[-2]
+    for kind in ("rung", "estimated"):
+        code, _, err = finish(start(killed, data, kind, "after"))
+        assert code == -signal.SIGKILL, err
+    before = [event for event in events(killed) if event.kind == "rung"]
+    code, _, err = finish(start(killed, data))
+    assert code == 0, err
+    assert _staged(killed) == _staged(whole)
+    after = [event for event in events(killed) if event.kind == "rung"]
+    assert after[: len(before)] == before  # what was done is not done again
+
+
+def test_an_asynchronous_search_ends_with_all_its_trials(tmp_path):
+    data = recipe(
+        estimator={**STAGED, "asynchronous": True},
+        search={"name": "small", "trials": 7, "in_flight": 4, "group": 2},
+    )
+    code, _, err = finish(start(tmp_path, data))
+    assert code == 0, err
+    history = _history(tmp_path)
+    assert len(history.trials) == 7
+    assert all(trial.estimate is not None for trial in history.trials)
+    assert max(len(reached) for reached in history.rungs.values()) >= 2
+
+
 @pytest.mark.parametrize(
     ("source", "arguments", "what"),
     [

@@ -17,8 +17,8 @@ from tests.integration.searches import events, finish, outcome, recipe, start, t
 
 DEADLY = 4
 
-OF_STUDIES = {EventKind.TRAINED_IN_FULL}
-"""What only a study of estimators has."""
+OF_STUDIES = {EventKind.TRAINED_IN_FULL, EventKind.RUNG}
+"""What only a study of estimators has, or a search that trains in stages (test_estimators.py)."""
 
 EARLY_TO_LATE = [
     EventKind.SEARCH_STARTED,

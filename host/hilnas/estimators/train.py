@@ -40,7 +40,7 @@ class Train:
 
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Train from scratch, export, evaluate; seeded by `seed` and the architecture."""
-        size = _scaled(space.input_shape(architecture)[1:], self.options.resolution)
+        size = scaled(space.input_shape(architecture)[1:], self.options.resolution)
         module, calibration, data = train_from_scratch(
             architecture, space, task, self.options, seed, size, self.options.subset
         )
@@ -75,7 +75,7 @@ def train_from_scratch(
     """Return a module trained on the training split at `size`, what to calibrate it with, and that data."""
     import torch
 
-    own_seed = (seed * 1_000_003 + int(architecture.digest[:8], 16)) % 2**31
+    own_seed = seed_of(architecture, seed)
     torch.manual_seed(own_seed)
     module = space.build(architecture)
     examples = task.split("train")
@@ -128,5 +128,11 @@ def full_accuracy(
     )
 
 
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def seed_of(architecture: Architecture, seed: int) -> int:
+    """Return the seed of an architecture's own training."""
+    return (seed * 1_000_003 + int(architecture.digest[:8], 16)) % 2**31
+
+
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return an input size (height, width) at a scale, 8 at least."""
     return max(8, round(size[0] * scale)), max(8, round(size[1] * scale))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hilnas.estimators import Estimator, Preparing
+from hilnas.estimators import Estimator, Preparing, Staged
 from hilnas.executors import report
 from hilnas.objectives import Objective
 from hilnas.options import Options
@@ -54,6 +54,27 @@ def estimate_architecture(
     if result.model is not None:
         estimate = replace(estimate, model_sha256=hashlib.sha256(result.model).hexdigest())
     return (estimate, result.model), time.perf_counter() - start
+
+
+def train_rung(
+    estimator: Staged,
+    architecture: Architecture,
+    space: Space,
+    task: Task,
+    seed: int,
+    rung: int,
+    checkpoint: bytes | None,
+) -> tuple[tuple[Estimate, bytes | None, bytes], float]:
+    """Train a candidate to a rung; return its estimate with the int8 file named, that file, and the checkpoint."""
+    import hashlib
+    from dataclasses import replace
+
+    start = time.perf_counter()
+    found = estimator.train_rung(architecture, space, task, seed, rung, checkpoint)
+    estimate, model = found.result.estimate, found.result.model
+    if model is not None:
+        estimate = replace(estimate, model_sha256=hashlib.sha256(model).hexdigest())
+    return (estimate, model, found.checkpoint), time.perf_counter() - start
 
 
 def prepare_estimator(
