@@ -138,6 +138,15 @@ class Space(ABC):
             {}, lambda choices: _by_size(choices)[-1]
         )
 
+    def scaled(
+        self, architecture: Architecture, depth: float, width: float, resolution: float
+    ) -> "tuple[Space, Architecture]":
+        """Return an architecture with so many times the layers, the channels and the input size, and its own space.
+
+        It is the only point of that space. SpaceError for a space whose nets cannot be scaled.
+        """
+        raise SpaceError(f"the nets of the space {self.name} cannot be scaled (Space.scaled)")
+
     def part_factors(self) -> list[PartFactor]:
         """Return the places in the chain of parts: for any choices their keys are those of `parts`.
 

@@ -10,6 +10,7 @@ from hilnas.spaces.base import BlockSummary, Decision, Part, PartFactor, Share, 
 from hilnas.spaces.mbconv_factors import Chain, factors
 from hilnas.spaces.mbconv_parts import Choices, StageChoices, every_part, parts_of
 from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
+from hilnas.spaces.mbconv_scaling import scaled_channels, scaled_choices, scaled_options
 from hilnas.spaces.mbconv_shares import shares, supernet
 from hilnas.trial import Architecture, Choice
 
@@ -182,6 +183,18 @@ class MBConv(Space):
                 inputs, options.stem_widths, options.stem_strides, stages, options.head_width, self.classes
             )
         )
+
+    def scaled(
+        self, architecture: Architecture, depth: float, width: float, resolution: float
+    ) -> tuple[Space, Architecture]:
+        """Return the scaled net; see `mbconv_scaling`."""
+        net = self.check(architecture)
+        stages = len(self.options.stage_strides)
+        own = self.input_shape(net)[1] / self.shape[1]
+        settings = scaled_options(net, stages, own, depth, width, resolution)
+        settings["head_width"] = scaled_channels(self.options.head_width, width)
+        space = MBConv(self.shape, self.classes, MBConvOptions(**{**self.options.model_dump(), **settings}))
+        return space, space.complete(scaled_choices(net, stages, depth), _first)
 
     def part_factors(self) -> list[PartFactor]:
         """Return stem, every block that there may be, head and classifier."""
