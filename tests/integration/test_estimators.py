@@ -10,7 +10,9 @@ import time
 import pytest
 
 from hilnas.search.history import rebuild
+from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.store import ModelFiles
+from hilnas.tasks.digits import Digits, DigitsOptions
 from tests.integration.searches import QUICK, ROOT, events, finish, start
 
 SPACE = {
@@ -263,6 +265,27 @@ def test_what_cannot_be_specialised_is_named(source, arguments, what, tmp_path):
     assert done.returncode == 2, done.stderr
     assert what in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_family_is_scaled_trained_and_measured(tmp_path):
+    source = toml(recipe(), tmp_path / "recipe.toml")
+    task = Digits(DigitsOptions(size=16))
+    space = MBConv(task.shape, task.classes, MBConvOptions(**{k: v for k, v in SPACE.items() if k != "name"}))
+    base = tmp_path / "base.json"
+    base.write_text(json.dumps(space.extremes()[0].to_json()))
+    command = ("scale", base, "--recipe", source, "--out", tmp_path / "family", "--json")
+    done = hilnas(*command, "--target", "1 ms", "--target", "1 ns")
+    assert done.returncode == 1, done.stderr
+    small, large = json.loads(done.stdout)
+    assert small["model"] is None
+    assert large["screened_ms"] <= 1
+    assert large["macs"] > space.features(space.extremes()[0])["macs"]
+    assert 0 <= large["test_accuracy"] <= 1
+    assert (tmp_path / "family" / "1ms" / "model.tflite").read_bytes()[4:8] == b"TFL3"
+    assert large["latency_ms"] > 0
+    refused = hilnas(*command, "--target", "4 apples")
+    assert refused.returncode == 2
+    assert "apples" in refused.stderr
 
 
 def test_a_study_tells_how_estimators_rank_and_goes_on(tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hilnas import __version__
-from hilnas.cli import daemon, device, devices, search, supernets
+from hilnas.cli import daemon, device, devices, scale, search, supernets
 from hilnas.cli.words import Json, Set
 from hilnas.errors import HilnasError
 
@@ -156,6 +156,10 @@ app.command(
     short_help="Take the best nets for devices out of a trained supernet.",
     epilog=supernets.SPECIALISE_EXAMPLES,
 )(supernets.specialise)
+
+app.command(
+    short_help="Scale a net to latency targets: a family, each member measured.", epilog=scale.EXAMPLES
+)(scale.scale)
 
 app.add_typer(daemon.app, name="daemon")
 app.add_typer(search.app, name="search")

@@ -32,7 +32,7 @@ def export_command(
     from hilnas.tasks.training import prepare
 
     recipe = load_recipe(source, overrides)
-    architecture = _read_architecture(file)
+    architecture = read_architecture(file)
     task = make_task(recipe)
     space = make_space(recipe, task.shape, task.classes)
     torch.manual_seed(recipe.search.seed)
@@ -59,7 +59,8 @@ def export_command(
     )
 
 
-def _read_architecture(file: Path) -> Architecture:
+def read_architecture(file: Path) -> Architecture:
+    """Return the architecture in a file. OptionsError when there is none in it."""
     try:
         return Architecture.from_json(json.loads(file.read_text()))
     except FileNotFoundError:
