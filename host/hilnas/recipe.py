@@ -8,12 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hilnas.estimators.quantizing import QuantizingOptions
 from hilnas.farm.protocol import MeasurementOptions
 from hilnas.farm.settings import FarmOptions
 from hilnas.objectives import Objective, Quantity
 from hilnas.options import Options, OptionsError, nearest, parse_options
 from hilnas.plugins import Axis, options_of
-from hilnas.tasks.training import TrainingOptions
 
 QUICKSTART = "quickstart"
 """The recipe that `hilnas run` takes when it is given none."""
@@ -46,8 +46,8 @@ class SearchOptions(Options):
         return self
 
 
-class FinalOptions(TrainingOptions):
-    """`[final]`: how the winners are retrained before they meet the test split."""
+class FinalOptions(QuantizingOptions):
+    """`[final]`: how the winners are retrained and made int8 before they meet the test split."""
 
     epochs: int = Field(12, ge=1)
     """Passes over the training data."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from hilnas.estimators.multi_fidelity import MultiFidelity, MultiFidelityOptions
 from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.estimators.train import Train, TrainOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
@@ -157,6 +158,14 @@ class TestTrain(EstimatorContract):
     @pytest.fixture
     def estimator(self):
         return Train(TrainOptions(epochs=1, subset=64))
+
+
+class TestMultiFidelity(EstimatorContract):
+    @pytest.fixture
+    def estimator(self):
+        return MultiFidelity(
+            MultiFidelityOptions(first_epochs=1, epochs=2, eta=2, first_subset=0.1, first_resolution=0.75)
+        )
 
 
 class TestSupernet(EstimatorContract):

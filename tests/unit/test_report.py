@@ -5,12 +5,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
+from torch import nn
 
 from hilnas.cli.progress import Progress
 from hilnas.cli.run import print_results
 from hilnas.daemon.run import Run
+from hilnas.export import export_int8
 from hilnas.recipe import check_recipe
+from hilnas.report.card import model_card
 from hilnas.report.charts import Point, scatter
 from hilnas.report.page import page
 from hilnas.report.results import report_folder, results_of, warnings
@@ -230,6 +234,35 @@ def winner(accuracy):
         "test_accuracy": accuracy, "test_float_accuracy": accuracy,
     }  # fmt: skip
     return dump(Winner(0, ModelFacts("f" * 64, 1000, 10, 5), accuracies, (), "e" * 64, 1.0))
+
+
+@pytest.mark.parametrize("tried", [["minmax"], ["minmax", "mse", "quantization-aware training"]])
+def test_card_and_page_tell_how_a_winner_became_int8(search, tried):
+    shares = {name: 0.8 + number / 50 for number, name in enumerate(tried)}
+    told = {"quantization": tried[-1], "quantization_accuracies": shares}
+    results = finish(search, (EventKind.WINNER_TRAINED, 0, winner(0.9) | told))
+    for row in (results["winners"][0], results["best"]):
+        assert {key: row[key] for key in told} == told
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten())
+    card = model_card(results, export_int8(net, torch.randn(4, 1, 8, 8)))
+    html = page(results)
+    assert f"| Made int8 by | {tried[-1]} |" in card
+    several = len(tried) > 1
+    assert ("slightly optimistic" in card) == ("slightly optimistic" in html) == several
+    if several:
+        assert "| mse | 0.8200 |" in card
+        assert "| quantization-aware training (ships) | 0.8400 |" in card
+        assert "quantization-aware training, ships" in html
+
+
+def test_a_winner_from_before_there_was_a_choice_still_has_card_and_page(search):
+    old = winner(0.9)
+    del old["quantization"], old["quantization_accuracies"]
+    results = finish(search, (EventKind.WINNER_TRAINED, 0, old))
+    assert results["best"]["quantization"] is None
+    net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten())
+    assert "Made int8 by" not in model_card(results, export_int8(net, torch.randn(4, 1, 8, 8)))
+    assert "became int8" not in page(results)
 
 
 @pytest.mark.parametrize(("accuracy", "warned"), [(0.95, False), (0.89, False), (0.5, True)])

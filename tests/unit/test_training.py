@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from hilnas.estimators.train import Train, TrainOptions, binomial_se, evaluate_final
+from hilnas.estimators.final import evaluate_final
+from hilnas.estimators.train import Train, TrainOptions, binomial_se
 from hilnas.export import check_int8
 from hilnas.recipe import FinalOptions
 from hilnas.search.work import export_provisional
@@ -36,14 +37,12 @@ def test_a_candidate_learns_digits_and_keeps_it_in_int8():
 
 
 def test_the_final_is_the_first_to_meet_the_test_split():
-    model, accuracies, weights = evaluate_final(
-        ARCHITECTURE, SPACE, TASK, FinalOptions(epochs=2, batch=32, learning_rate=0.01), 0
-    )
-    assert set(accuracies) == {
+    final = evaluate_final(ARCHITECTURE, SPACE, TASK, FinalOptions(epochs=2, batch=32, learning_rate=0.01), 0)
+    assert set(final.accuracies) == {
         "validation_accuracy", "validation_float_accuracy", "test_accuracy", "test_float_accuracy",
     }  # fmt: skip
-    assert all(0.3 < share <= 1 for share in accuracies.values())
-    assert len(weights) > len(model)
+    assert all(0.3 < share <= 1 for share in final.accuracies.values())
+    assert len(final.weights) > len(final.quantized.model)
 
 
 def test_low_resolution_estimates_train_on_less():

@@ -120,7 +120,8 @@ class Progress:
     @staticmethod
     def _winners(run: Run) -> str:
         shares = run.winners.shares.values() if run.winners is not None else ()
-        return "".join(f", {share:.0%} of {run.recipe.final.epochs} epochs" for share in shares)
+        epochs = run.recipe.final.epochs + run.recipe.final.qat_epochs
+        return "".join(f", {share:.0%} of {epochs} epochs" for share in shares)
 
     @staticmethod
     def _devices(run: Run) -> str:

@@ -1,10 +1,11 @@
 """What an estimator is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from hilnas import options
+from hilnas.estimators.halving import Plan
 from hilnas.spaces import Space
 from hilnas.tasks import Task
 from hilnas.trial import Architecture, Estimate
@@ -28,6 +29,43 @@ class Estimator(Protocol):
 
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Estimate accuracy on validation data. It runs in a worker process and never sees test data."""
+
+
+@dataclass(frozen=True)
+class RungResult:
+    """What a training says at a rung, and what it goes on from at the next."""
+
+    result: EstimateResult
+    checkpoint: bytes
+
+
+@runtime_checkable
+class Staged(Estimator, Protocol):
+    """An estimator that trains in stages, of which only the best of a search's candidates see the last one.
+
+    Asked by `estimate`, it goes through all of them.
+    """
+
+    @property
+    def plan(self) -> Plan:
+        """How trainings are staged."""
+
+    def train_rung(
+        self,
+        architecture: Architecture,
+        space: Space,
+        task: Task,
+        seed: int,
+        rung: int,
+        checkpoint: bytes | None,
+    ) -> RungResult:
+        """Train from the rung before, whose checkpoint is given, or from scratch, to a rung; in a worker process."""
+
+    def concluded(self, rungs: Sequence[Estimate], others: Sequence[Sequence[Estimate]]) -> Estimate:
+        """Return the estimate of a training that ended with these results of its rungs, in order.
+
+        `others` are those of all trainings so far: what becomes of curves like this one.
+        """
 
 
 @runtime_checkable

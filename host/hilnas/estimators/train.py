@@ -8,12 +8,14 @@ from pydantic import Field
 
 from hilnas.estimators.base import EstimateResult
 from hilnas.spaces import Space
-from hilnas.tasks import SplitName, Task
+from hilnas.tasks import Task
 from hilnas.tasks.training import Batch, TrainingOptions, float_accuracy, prepare, recalibrate, train
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from hilnas.export import QuantizationOptions
 
 CALIBRATION_EXAMPLES = 64
 """Training examples whose activations set the quantization ranges."""
@@ -38,7 +40,7 @@ class Train:
 
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Train from scratch, export, evaluate; seeded by `seed` and the architecture."""
-        size = _scaled(space.input_shape(architecture)[1:], self.options.resolution)
+        size = scaled(space.input_shape(architecture)[1:], self.options.resolution)
         module, calibration, data = train_from_scratch(
             architecture, space, task, self.options, seed, size, self.options.subset
         )
@@ -73,7 +75,7 @@ def train_from_scratch(
     """Return a module trained on the training split at `size`, what to calibrate it with, and that data."""
     import torch
 
-    own_seed = (seed * 1_000_003 + int(architecture.digest[:8], 16)) % 2**31
+    own_seed = seed_of(architecture, seed)
     torch.manual_seed(own_seed)
     module = space.build(architecture)
     examples = task.split("train")
@@ -83,11 +85,13 @@ def train_from_scratch(
     return module, calibration, data
 
 
-def to_int8(module: "nn.Module", calibration: Batch, task: Task) -> bytes:
+def to_int8(
+    module: "nn.Module", calibration: Batch, task: Task, options: "QuantizationOptions | None" = None
+) -> bytes:
     """Return the int8 .tflite file of a module whose inputs are the task's pictures."""
     from hilnas.export import export_int8
 
-    return export_int8(module, calibration.inputs, input_range=task.normalisation.range)
+    return export_int8(module, calibration.inputs, input_range=task.normalisation.range, options=options)
 
 
 def int8_accuracy(model: bytes, data: Batch) -> float:
@@ -124,35 +128,11 @@ def full_accuracy(
     )
 
 
-def evaluate_final(
-    architecture: Architecture,
-    space: Space,
-    task: Task,
-    options: TrainingOptions,
-    seed: int,
-    told: Callable[[float], None] | None = None,
-) -> tuple[bytes, dict[str, float], bytes]:
-    """Retrain a winner at full size; return its int8 file, its accuracies, and its weights.
-
-    This is where the test split is met, once for a winner. `told` gets the share of epochs done.
-    """
-    import io
-
-    import torch
-
-    size = space.input_shape(architecture)[1:]
-    module, calibration, _ = train_from_scratch(architecture, space, task, options, seed, size, told=told)
-    model = to_int8(module, calibration, task)
-    accuracies: dict[str, float] = {}
-    splits: tuple[SplitName, ...] = ("validation", "test")
-    for name in splits:
-        data = prepare(task, task.split(name), size)
-        accuracies[f"{name}_accuracy"] = int8_accuracy(model, data)
-        accuracies[f"{name}_float_accuracy"] = float_accuracy(module, data)
-    weights = io.BytesIO()
-    torch.save(module.state_dict(), weights)
-    return model, accuracies, weights.getvalue()
+def seed_of(architecture: Architecture, seed: int) -> int:
+    """Return the seed of an architecture's own training."""
+    return (seed * 1_000_003 + int(architecture.digest[:8], 16)) % 2**31
 
 
-def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return an input size (height, width) at a scale, 8 at least."""
     return max(8, round(size[0] * scale)), max(8, round(size[1] * scale))

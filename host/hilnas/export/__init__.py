@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hilnas.export.exporter import export_int8
     from hilnas.export.inspect import ModelSummary, inspect_model
     from hilnas.export.interpreter import Agreement, Int8Model, agreement
+    from hilnas.export.options import QuantizationOptions
+    from hilnas.export.trainable import TrainableInt8, trainable_int8
 
 __all__ = [
     "Agreement",
@@ -20,11 +22,14 @@ __all__ = [
     "Int8Model",
     "ModelFileError",
     "ModelSummary",
+    "QuantizationOptions",
+    "TrainableInt8",
     "UnsupportedModuleError",
     "agreement",
     "check_int8",
     "export_int8",
     "inspect_model",
+    "trainable_int8",
 ]
 
 # Imported on first use: torch alone takes a second.
@@ -33,10 +38,13 @@ _HOMES = {
     "Int8Model": "interpreter",
     "Int8Facts": "check",
     "ModelSummary": "inspect",
+    "QuantizationOptions": "options",
+    "TrainableInt8": "trainable",
     "agreement": "interpreter",
     "check_int8": "check",
     "export_int8": "exporter",
     "inspect_model": "inspect",
+    "trainable_int8": "trainable",
 }
 
 

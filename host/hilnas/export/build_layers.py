@@ -106,6 +106,9 @@ def average_pool(
     for size, step, pads in parts:
         weight = np.full((x.features, 1, *size), 1 / math.prod(size))
         x = conv(graph, x, weight * x.gain, None, Window(size, step), padding=pads, depthwise=True)
+        pooling = graph.producer(x)
+        assert isinstance(pooling, Conv)
+        pooling.learned = False
         x.gain = gain
     if correction is None:
         return x

@@ -7,11 +7,13 @@ import math
 import torch
 from torch import nn
 
+from hilnas.export.bias import correct_biases
 from hilnas.export.calibrate import ranges
 from hilnas.export.emitter import emit
 from hilnas.export.errors import ExportError
 from hilnas.export.lower import lower
-from hilnas.export.quantize import quantization, share
+from hilnas.export.options import QuantizationOptions
+from hilnas.export.quantize import QuantizedGraph, quantization, share
 
 
 def export_int8(
@@ -20,11 +22,13 @@ def export_int8(
     *,
     input_range: tuple[float, float] | None = None,
     description: str = "",
+    options: QuantizationOptions | None = None,
 ) -> bytes:
     """The full-int8 .tflite file of a convolutional network in evaluation mode, batch 1.
 
     `calibration`: float32 [N, C, H, W] or [N, F], in the module's own input units. `input_range`: the
     real range (low, high) of the input tensor in place of the calibrated one; zero is always inside it.
+    `options`: how ranges are set after training; left out, those of QuantizationOptions().
     Weights int8 symmetric per channel, activations int8 asymmetric per tensor, biases int32 (Jacob et
     al. 2018, arXiv:1712.05877); input and output int8, the image NHWC. The module is not changed, and
     the same module and calibration give the same bytes. Not to be called on a module that another
@@ -33,13 +37,29 @@ def export_int8(
     Raises UnsupportedModuleError for a module, function or control flow without an int8 form here and
     ExportError for everything else, NaN in weights or activations included.
     """
+    quantized = quantized_graph(module, calibration, input_range, options)
+    return emit(quantized.graph, quantized.params, description)
+
+
+def quantized_graph(
+    module: nn.Module,
+    calibration: torch.Tensor,
+    input_range: tuple[float, float] | None = None,
+    options: QuantizationOptions | None = None,
+) -> QuantizedGraph:
+    """What `export_int8` writes, before it is written. Arguments and errors are those of `export_int8`."""
     _check_calibration(calibration)
+    options = options or QuantizationOptions()
     calibration = calibration.detach().to("cpu")
     graph = lower(module, (1, *calibration.shape[1:]))
     graph.input.fixed = _input_range(input_range)
     graph, groups = share(graph)
-    params = quantization(graph, groups, ranges(graph, calibration))
-    return emit(graph, params, description)
+    quantized = QuantizedGraph(
+        graph, groups, quantization(graph, groups, ranges(graph, calibration, options))
+    )
+    if options.bias_correction:
+        correct_biases(quantized, calibration)
+    return quantized
 
 
 def _check_calibration(calibration: torch.Tensor) -> None:

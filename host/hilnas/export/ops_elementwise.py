@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import numpy as np
 import torch
@@ -81,13 +82,39 @@ class _WithConstant(_Arithmetic):
     def _largest(self) -> float:
         return float(np.abs(self.constant).max())
 
-    def _tensor(self) -> Tensor:
-        return torch.from_numpy(self.constant).float()
+    @abstractmethod
+    def _combine(self, x: Tensor, constant: Tensor) -> Tensor:
+        """The operator on a value and its constant."""
 
-    def _emit_constant(self, emitter: Emitter, least_scale: float) -> int:
-        """The constant as symmetric int8: a single number is exact at 127 · scale."""
-        scale = np.float32(max(self._largest / 127, least_scale, 1e-30))
-        stored = np.clip(np.rint(self.constant / np.float64(scale)), -127, 127).astype(np.int8)
+    @abstractmethod
+    def _least_scale(self, source: float, result: float) -> float:
+        """The smallest scale of the constant that multipliers can express."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return self.activation.apply(self._combine(inputs[0], torch.from_numpy(self.constant).float()))
+
+    @override
+    def simulate(self, inputs: list[Tensor], source: float, result: float) -> Tensor:
+        stored, scale = self._quantized(source, result)
+        constant = torch.from_numpy(stored * np.float64(scale)).float()
+        return self.activation.apply(self._combine(inputs[0], constant))
+
+    @override
+    def emit(self, emitter: Emitter) -> None:
+        constant = self._emit_constant(emitter)
+        self._emit(emitter, [emitter.tensor(self.inputs[0]), constant])
+
+    def _quantized(self, source: float, result: float) -> tuple[Array, np.float32]:
+        """The constant as whole numbers and their scale, symmetric: a single number is exact at 127 · scale."""
+        scale = np.float32(max(self._largest / 127, self._least_scale(source, result), 1e-30))
+        return np.clip(np.rint(self.constant / np.float64(scale)), -127, 127), scale
+
+    def _emit_constant(self, emitter: Emitter) -> int:
+        levels, scale = self._quantized(
+            emitter.params(self.inputs[0]).scale, emitter.params(self.output).scale
+        )
+        stored = levels.astype(np.int8)
         if stored.ndim == 4:
             stored = np.ascontiguousarray(stored.transpose(0, 2, 3, 1))
         quantization = Quantization(np.array([scale], np.float32), np.zeros(1, np.int64))
@@ -100,13 +127,12 @@ class AddConstant(_WithConstant):
     code = "ADD"
 
     @override
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        return self.activation.apply(inputs[0] + self._tensor())
+    def _combine(self, x: Tensor, constant: Tensor) -> Tensor:
+        return x + constant
 
     @override
-    def emit(self, emitter: Emitter) -> None:
-        constant = self._emit_constant(emitter, emitter.params(self.output).scale * _SUM_SMALLEST)
-        self._emit(emitter, [emitter.tensor(self.inputs[0]), constant])
+    def _least_scale(self, source: float, result: float) -> float:
+        return result * _SUM_SMALLEST
 
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:
@@ -123,14 +149,12 @@ class MulConstant(_WithConstant):
     code = "MUL"
 
     @override
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        return self.activation.apply(inputs[0] * self._tensor())
+    def _combine(self, x: Tensor, constant: Tensor) -> Tensor:
+        return x * constant
 
     @override
-    def emit(self, emitter: Emitter) -> None:
-        source, result = emitter.params(self.inputs[0]).scale, emitter.params(self.output).scale
-        constant = self._emit_constant(emitter, result / source * _PRODUCT_SMALLEST)
-        self._emit(emitter, [emitter.tensor(self.inputs[0]), constant])
+    def _least_scale(self, source: float, result: float) -> float:
+        return result / source * _PRODUCT_SMALLEST
 
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:

@@ -6,6 +6,8 @@ Jacob et al. 2018 (arXiv:1712.05877) and Krishnamoorthi 2018 (arXiv:1806.08342).
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from typing_extensions import override
 from hilnas.export.emitter import Emitter
 from hilnas.export.geometry import Padding, Window
 from hilnas.export.ir import Array, FusingOp, Value
+from hilnas.export.rounding import straight_through
 from hilnas.export.writer import Quantization
 
 _LARGEST_MULTIPLIER = 200.0  # XNNPACK takes input · weight / output scales below 256
@@ -23,7 +26,12 @@ _LARGEST_BIAS = 2.0**30  # half of int32: the other half is room for the product
 
 
 class _Weighted(FusingOp):
-    """What convolution and fully connected have in common: `weight` [O, …] and `bias` [O]."""
+    """What convolution and fully connected have in common: `weight` [O, …] and `bias` [O].
+
+    `learned`: whether they come from training, and are not a pooling in disguise.
+    """
+
+    learned = True
 
     def __init__(self, name: str, source: Value, output: Value, weight: Array, bias: Array) -> None:
         super().__init__(name, [source], output)
@@ -35,28 +43,65 @@ class _Weighted(FusingOp):
         self.weight = self.weight * scale.reshape(-1, *[1] * (self.weight.ndim - 1))
         self.bias = self.bias * scale + shift
 
+    @abstractmethod
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The result before the activation, of weights and biases in float32."""
+
+    @override
+    def evaluate(self, *inputs: Tensor) -> Tensor:
+        return self.activation.apply(self.compute(inputs[0], *self.parameters()))
+
+    @override
+    def simulate(self, inputs: list[Tensor], source: float, result: float) -> Tensor:
+        weight, bias = rounded(*self.parameters(), source, result)
+        return self.activation.apply(self.compute(inputs[0], weight, bias))
+
     @override
     def least_output_scale(self, input_scales: list[float]) -> float:
         return input_scales[0] * float(np.abs(self.weight).max(initial=0.0)) / 127 / _LARGEST_MULTIPLIER
 
-    def _float_parameters(self) -> tuple[Tensor, Tensor]:
+    def parameters(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias in float32."""
         return torch.from_numpy(self.weight).float(), torch.from_numpy(self.bias).float()
 
     def _quantized(self, emitter: Emitter) -> tuple[Array, Quantization, int]:
         """Weights as whole numbers [O, …], their scales, and the index of the bias tensor."""
         source, result = emitter.params(self.inputs[0]).scale, emitter.params(self.output).scale
-        outputs = len(self.weight)
-        largest = np.abs(self.weight).reshape(outputs, -1).max(axis=1, initial=0.0)
-        # A dead or tiny channel gets a scale that the multiplier and the bias can be expressed in.
-        scale = np.maximum(largest / 127, result / source * _SMALLEST_MULTIPLIER)
-        scale = np.maximum(scale, np.abs(self.bias) / (source * _LARGEST_BIAS)).astype(np.float32)
-        per_channel = scale.astype(np.float64).reshape(-1, *[1] * (self.weight.ndim - 1))
-        weight = np.clip(np.rint(self.weight / per_channel), -127, 127)
-        zeros = np.zeros(outputs, np.int64)
-        bias_scale = np.float32(source) * scale
-        bias = np.rint(self.bias / bias_scale.astype(np.float64)).astype(np.int32)
-        bias_index = emitter.constant(f"{self.name}/bias", bias, Quantization(bias_scale, zeros))
+        weight, scale, bias, bias_scale = (
+            tensor.numpy()
+            for tensor in _levels(torch.from_numpy(self.weight), torch.from_numpy(self.bias), source, result)
+        )
+        zeros = np.zeros(len(scale), np.int64)
+        stored = bias.astype(np.int32)
+        bias_index = emitter.constant(f"{self.name}/bias", stored, Quantization(bias_scale, zeros))
         return weight, Quantization(scale, zeros), bias_index
+
+
+def rounded(weight: Tensor, bias: Tensor, source: float, result: float) -> tuple[Tensor, Tensor]:
+    """Weights [O, …] and biases [O] as an int8 file holds them, for scales of the input and the output.
+
+    Gradients go through as if nothing had been rounded (Bengio et al. 2013, arXiv:1308.3432).
+    """
+    levels, scale, bias_levels, bias_scale = _levels(weight.detach(), bias.detach(), source, result)
+    stored = levels * _per_channel(scale, weight)
+    return straight_through(weight, stored), straight_through(bias, bias_levels * bias_scale)
+
+
+def _levels(
+    weight: Tensor, bias: Tensor, source: float, result: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights as whole numbers, their float32 scales, biases as whole numbers, and theirs."""
+    largest = weight.reshape(len(weight), -1).abs().amax(1)
+    # A dead or tiny channel gets a scale that the multiplier and the bias can be expressed in.
+    scale = (largest / 127).clamp(min=result / source * _SMALLEST_MULTIPLIER)
+    scale = torch.maximum(scale, bias.abs() / (source * _LARGEST_BIAS)).float()
+    levels = (weight / _per_channel(scale.to(weight.dtype), weight)).round().clamp(-127, 127)
+    bias_scale = torch.tensor(source, dtype=torch.float32) * scale
+    return levels, scale, (bias / bias_scale.to(bias.dtype)).round(), bias_scale
+
+
+def _per_channel(scale: Tensor, weight: Tensor) -> Tensor:
+    return scale.reshape(-1, *[1] * (weight.ndim - 1))
 
 
 class Conv(_Weighted):
@@ -80,23 +125,19 @@ class Conv(_Weighted):
         self.depthwise = depthwise
 
     @override
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        (x,) = inputs
-        weight, bias = self._float_parameters()
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         pad = self.padding
         symmetric = pad.top == pad.bottom and pad.left == pad.right
         if not symmetric:
             x = functional.pad(x, (pad.left, pad.right, pad.top, pad.bottom))
-        return self.activation.apply(
-            functional.conv2d(
-                x,
-                weight,
-                bias,
-                self.window.stride,
-                (pad.top, pad.left) if symmetric else 0,
-                self.window.dilation,
-                x.shape[1] if self.depthwise else 1,
-            )
+        return functional.conv2d(
+            x,
+            weight,
+            bias,
+            self.window.stride,
+            (pad.top, pad.left) if symmetric else 0,
+            self.window.dilation,
+            x.shape[1] if self.depthwise else 1,
         )
 
     @override
@@ -136,8 +177,8 @@ class Linear(_Weighted):
     """A fully connected layer [O, I] on a vector."""
 
     @override
-    def evaluate(self, *inputs: Tensor) -> Tensor:
-        return self.activation.apply(functional.linear(inputs[0], *self._float_parameters()))
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.linear(x, weight, bias)
 
     @override
     def emit(self, emitter: Emitter) -> None:

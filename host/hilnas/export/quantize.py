@@ -6,12 +6,17 @@ sides: such values form groups (union-find), and a group has the union of its me
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from hilnas.export.emitter import QParams
 from hilnas.export.ir import Graph, Op, Value
 from hilnas.export.ops_elementwise import Clamp
 from hilnas.export.ops_layout import Concat
+from hilnas.export.rounding import fake_quantize
 
 Range = tuple[float, float]
 
@@ -47,6 +52,20 @@ class Groups:
         return self._fixed.get(root, root.fixed)
 
 
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """A graph, which of its values share their quantization parameters, and those of every value."""
+
+    graph: Graph
+    groups: Groups
+    params: dict[Value, QParams]
+
+    def stored(self, value: Value, tensor: Tensor) -> Tensor:
+        """The real numbers that `tensor` becomes when it is stored as `value`."""
+        params = self.params[value]
+        return fake_quantize(tensor, torch.tensor(params.scale), params.zero_point)
+
+
 def share(graph: Graph) -> tuple[Graph, Groups]:
     """The groups of a graph, and the graph with conversions where a value cannot join its group.
 
@@ -77,12 +96,12 @@ def quantization(graph: Graph, groups: Groups, ranges: dict[Value, Range]) -> di
         other = merged.get(root, (0.0, 0.0))
         merged[root] = (min(low, other[0]), max(high, other[1]))
     params = {root: QParams.spanning(*(groups.fixed(root) or bounds)) for root, bounds in merged.items()}
-    _widen(graph, groups, params)
+    widen(graph, groups, params)
     return {value: params[groups.find(value)] for value in ranges}
 
 
-def _widen(graph: Graph, groups: Groups, params: dict[Value, QParams]) -> None:
-    """Coarsen scales that fixed-point multipliers cannot relate to their neighbours'.
+def widen(graph: Graph, groups: Groups, params: dict[Value, QParams]) -> None:
+    """Coarsen scales, each under its group's root, that fixed-point multipliers cannot relate to others'.
 
     Happens around values that are all but zero; without it XNNPACK refuses the whole graph.
     """

@@ -274,6 +274,8 @@ def _winner_row(winner: Winner, classes: Sequence[str], grid: float | None) -> d
         "parameters": winner.model.parameters,
         "weights_sha256": winner.weights_sha256,
         **winner.accuracies,
+        "quantization": winner.quantization or None,
+        "quantization_accuracies": dict(winner.quantization_accuracies),
         "measurements": [
             _measurement_row(measurement, grid) for measurement in _ordered(winner.measurements, classes)
         ],

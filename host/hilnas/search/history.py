@@ -35,6 +35,19 @@ class Winner:
     """[final] of the recipe it was trained by."""
     agreements: tuple[Agreement, ...] = ()
     """How devices agree with the host on it, where that was asked for."""
+    quantization: str = ""
+    """How its file was made int8; unknown of a winner from before there was a choice."""
+    quantization_accuracies: Mapping[str, float] = field(default_factory=dict)
+    """Validation accuracy of every way that was tried, the simplest first."""
+
+
+@dataclass(frozen=True)
+class RungReached:
+    """A stage of a trial's training that is done."""
+
+    rung: int
+    estimate: Estimate
+    checkpoint_sha256: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,8 @@ class History:
     trials: list[Trial] = field(default_factory=list)
     earlier: tuple[Trial, ...] | None = None
     """Trials of other searches that this one began with; None while it has not asked for any."""
+    rungs: dict[int, list[RungReached]] = field(default_factory=dict)
+    """Stages of staged trainings that are done, by trial."""
     prepared: dict[str, str] = field(default_factory=dict)
     """SHA-256 of what was prepared once for the whole search, by who asked for it."""
     preparing_s: float = 0.0
@@ -84,6 +99,8 @@ class History:
                 self.earlier = tuple(load(Trial, trial) for trial in payload["trials"])
             case EventKind.PREPARED:
                 self._prepared(event.key.split(" ")[0], payload)
+            case EventKind.RUNG:
+                self.rungs.setdefault(event.trial, []).append(load(RungReached, payload["reached"]))
             case EventKind.PROPOSED:
                 self.trials.append(Trial(event.trial, load(Proposal, payload)))
             case EventKind.OBSERVED:
@@ -96,18 +113,19 @@ class History:
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]
             case EventKind.WINNER_MEASURED | EventKind.WINNER_CHECKED:
                 self._tried(event)
-            case EventKind.SEARCH_FINISHED:
-                self.finished = True
-            case EventKind.SESSION_ENDED:
-                self._ended(payload.get("host_energy", {}))
+            case EventKind.SEARCH_FINISHED | EventKind.SESSION_ENDED:
+                self._ended(event)
             case _ if event.trial >= 0:
                 self.trials[event.trial] = advance(self.trials[event.trial], event)
         if self.sessions:
             self.sessions[-1] = replace(self.sessions[-1], ended_unix=event.at_unix)
 
-    def _ended(self, host_energy: Mapping[str, Any]) -> None:
-        if self.sessions:
-            self.sessions[-1] = replace(self.sessions[-1], host_energy=host_energy)
+    def _ended(self, event: Event) -> None:
+        if event.kind is EventKind.SEARCH_FINISHED:
+            self.finished = True
+        elif self.sessions:
+            taken = event.payload.get("host_energy", {})
+            self.sessions[-1] = replace(self.sessions[-1], host_energy=taken)
 
     def _prepared(self, what: str, payload: Mapping[str, Any]) -> None:
         self.prepared[what] = payload["sha256"]

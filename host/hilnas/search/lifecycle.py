@@ -6,11 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
+from hilnas.estimators import Staged
 from hilnas.executors import WorkerDiedError
 from hilnas.export.errors import ExportError
 from hilnas.objectives import Quantity, broken_limit, figure_of, has_limits_before_training, score
 from hilnas.search.context import SearchContext
-from hilnas.search.work import estimate_architecture, export_provisional
+from hilnas.search.history import RungReached
+from hilnas.search.stages import Stages
+from hilnas.search.work import estimate_architecture, export_provisional, train_rung
 from hilnas.spaces import SpaceError
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
@@ -41,10 +44,15 @@ class Lifecycle:
         self._trials = context.history.trials
         self.stages: dict[int, str] = {}
         """What each trial under way is at."""
+        self._stages: Stages | None = None
+        if isinstance(context.setup.estimator, Staged):
+            self._stages = Stages(context.setup.estimator, context.history, context.weights)
         self._one_at_a_time: defaultdict[Architecture, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def run(self, number: int) -> None:
         """Bring trial `number` to its end."""
+        if self._stages is not None:
+            self._stages.came(number)
         try:
             await self._export(number)
             self._check_limits(number)
@@ -66,6 +74,8 @@ class Lifecycle:
                 self._append(number, EventKind.FAILED, payload={"reason": _first(reasons)})
         finally:
             self.stages.pop(number, None)
+            if self._stages is not None:
+                self._stages.gone(number)
 
     async def _export(self, number: int) -> None:
         trial = self._trials[number]
@@ -124,9 +134,14 @@ class Lifecycle:
         if trial.estimate is not None:
             return
         self.stages[number] = "train"
-        async with self._one_at_a_time[trial.architecture]:
+        lock = self._one_at_a_time[trial.architecture]
+        if self._stages is not None and lock.locked():
+            self._stages.gone(number)  # its twin must not wait for it
+        async with lock:
             estimate, seconds = self._known_estimate(trial), 0.0
             if estimate is None:
+                if self._stages is not None:
+                    self._stages.came(number)
                 estimate, seconds = await self._estimate_anew(number)
         self._append(number, EventKind.ESTIMATED, payload={"estimate": dump(estimate), "seconds": seconds})
         self.stages[number] = "measure"
@@ -139,7 +154,41 @@ class Lifecycle:
                 return twin.estimate
         return None
 
+    async def _in_stages(self, stages: Stages, number: int) -> tuple[Estimate, float]:
+        """Train in rungs; the seconds are those of this session."""
+        spent = 0.0
+
+        async def train(number: int, rung: int, checkpoint: bytes | None) -> RungReached:
+            nonlocal spent
+            setup, trial = self._setup, self._trials[number]
+            (estimate, model, kept), seconds = await self._work(
+                train_rung,
+                setup.estimator,
+                trial.architecture,
+                setup.space,
+                setup.task,
+                self._seed(number),
+                rung,
+                checkpoint,
+            )
+            self._check_share(estimate)
+            if model is not None:
+                self._context.models.put(model)
+            reached = RungReached(rung, estimate, self._context.weights.put(kept))
+            payload: dict[str, object] = {"reached": dump(reached), "seconds": seconds}
+            self._context.append(EventKind.RUNG, number, str(rung), payload)
+            spent += seconds
+            return reached
+
+        estimate = await stages.estimate(number, train)
+        return await self._corrected(estimate), spent
+
+    def _seed(self, number: int) -> int:
+        return self._setup.seed + self._trials[number].proposal.repeat * _SEEDS_APART
+
     async def _estimate_anew(self, number: int) -> tuple[Estimate, float]:
+        if self._stages is not None:
+            return await self._in_stages(self._stages, number)
         setup, trial = self._setup, self._trials[number]
         estimator = await self._context.preparation.estimator()
         (estimate, content), seconds = await self._work(
@@ -148,17 +197,25 @@ class Lifecycle:
             trial.architecture,
             setup.space,
             setup.task,
-            setup.seed + trial.proposal.repeat * _SEEDS_APART,
+            self._seed(number),
         )
+        self._check_share(estimate)
+        if content is not None:
+            self._context.models.put(content)
+        return await self._corrected(estimate), seconds
+
+    @staticmethod
+    def _check_share(estimate: Estimate) -> None:
         if not (0 <= estimate.accuracy <= 1 and 0 <= estimate.accuracy_se < math.inf):
             raise _Failed(
                 f"estimator {estimate.estimator} gave an accuracy of {estimate.accuracy} ± "
                 f"{estimate.accuracy_se}, which is no share of anything"
             )
-        if content is not None:
-            self._context.models.put(content)
+
+    async def _corrected(self, estimate: Estimate) -> Estimate:
+        """Return an estimate by the device's own arithmetic, where that is asked for."""
         try:
-            return await self._context.accuracy.correct(estimate), seconds
+            return await self._context.accuracy.correct(estimate)
         except ValueError as error:
             raise _Failed(f"accuracy on the device: {error}") from error
 

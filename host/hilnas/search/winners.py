@@ -14,6 +14,15 @@ from hilnas.strategies import Strategy
 from hilnas.tasks.training import TrainingError
 from hilnas.trial import FIGURE_VERDICTS, ModelFacts, Trial
 
+_BEFORE = {
+    "quantization": "minmax",
+    "percentile": 99.99,
+    "bias_correction": False,
+    "qat_epochs": 0,
+    "qat_learning_rate": 1e-3,
+}
+"""What the record of a winner leaves out that was trained before these could be set: they were so."""
+
 
 class Winners:
     """Retrains the `final.top` best trials; what the record holds of it already is not done again.
@@ -57,13 +66,17 @@ class Winners:
                 await self._agree(winner, device_class)
 
     def _recorded(self, trial: int) -> Winner | None:
-        found = (w for w in self._history.winners if w.trial == trial and w.training == self._training)
+        found = (
+            w
+            for w in self._history.winners
+            if w.trial == trial and {**_BEFORE, **w.training} == self._training
+        )
         return next(found, None)
 
     async def _train(self, trial: Trial, threads: int) -> None:
         setup = self._setup
         try:
-            (content, facts, accuracies, state), seconds = await self._context.executor.run(
+            (final, facts), seconds = await self._context.executor.run(
                 train_winner,
                 trial.architecture,
                 setup.space,
@@ -78,9 +91,17 @@ class Winners:
                 f"the winner, trial {trial.number}, could not be retrained: {error}. "
                 "Change [final] and use --resume"
             ) from error
-        model = ModelFacts(self._context.models.put(content), facts.bytes, facts.macs, facts.parameters)
+        file = self._context.models.put(final.quantized.model)
         winner = Winner(
-            trial.number, model, accuracies, (), self._context.weights.put(state), seconds, self._training
+            trial.number,
+            ModelFacts(file, facts.bytes, facts.macs, facts.parameters),
+            final.accuracies,
+            (),
+            self._context.weights.put(final.weights),
+            seconds,
+            self._training,
+            quantization=final.quantized.choice,
+            quantization_accuracies=final.quantized.accuracies,
         )
         self._context.append(EventKind.WINNER_TRAINED, trial.number, self._session, dump(winner))
 

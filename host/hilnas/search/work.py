@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hilnas.estimators import Estimator, Preparing
+from hilnas.estimators import Estimator, Preparing, Staged
 from hilnas.executors import report
 from hilnas.objectives import Objective
 from hilnas.options import Options
@@ -16,6 +16,7 @@ from hilnas.tasks.training import TrainingOptions
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
+    from hilnas.estimators.final import Final
     from hilnas.export import Int8Facts
 
 
@@ -53,6 +54,27 @@ def estimate_architecture(
     if result.model is not None:
         estimate = replace(estimate, model_sha256=hashlib.sha256(result.model).hexdigest())
     return (estimate, result.model), time.perf_counter() - start
+
+
+def train_rung(
+    estimator: Staged,
+    architecture: Architecture,
+    space: Space,
+    task: Task,
+    seed: int,
+    rung: int,
+    checkpoint: bytes | None,
+) -> tuple[tuple[Estimate, bytes | None, bytes], float]:
+    """Train a candidate to a rung; return its estimate with the int8 file named, that file, and the checkpoint."""
+    import hashlib
+    from dataclasses import replace
+
+    start = time.perf_counter()
+    found = estimator.train_rung(architecture, space, task, seed, rung, checkpoint)
+    estimate, model = found.result.estimate, found.result.model
+    if model is not None:
+        estimate = replace(estimate, model_sha256=hashlib.sha256(model).hexdigest())
+    return (estimate, model, found.checkpoint), time.perf_counter() - start
 
 
 def prepare_estimator(
@@ -121,14 +143,14 @@ def train_in_full(
 
 def train_winner(
     architecture: Architecture, space: Space, task: Task, options: FinalOptions, seed: int, threads: int
-) -> tuple[tuple[bytes, "Int8Facts", dict[str, float], bytes], float]:
-    """Retrain a winner on `threads` threads; return its int8 file, that file's facts, accuracies, and the weights."""
+) -> tuple[tuple["Final", "Int8Facts"], float]:
+    """Retrain a winner on `threads` threads; return what came of it, and the facts of its int8 file."""
     import torch
 
-    from hilnas.estimators.train import evaluate_final
+    from hilnas.estimators.final import evaluate_final
     from hilnas.export import check_int8
 
     start = time.perf_counter()
     torch.set_num_threads(threads)
-    content, accuracies, weights = evaluate_final(architecture, space, task, options, seed, report)
-    return (content, check_int8(content), accuracies, weights), time.perf_counter() - start
+    final = evaluate_final(architecture, space, task, options, seed, report)
+    return (final, check_int8(final.quantized.model)), time.perf_counter() - start

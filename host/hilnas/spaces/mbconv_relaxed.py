@@ -245,7 +245,7 @@ def _prefixes(counts: Sequence[int], weights: torch.Tensor) -> list[tuple[int, t
 
 def _mask(features: torch.Tensor, prefixes: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:
     """Return how much of each channel is there [1, C, 1, 1]: the sum of the gates of all counts above it."""
-    channels = torch.arange(features.shape[1])
+    channels = torch.arange(features.shape[1], device=features.device)
     there = torch.stack([gate * (channels < count) for count, gate in prefixes]).sum(0)
     return there[None, :, None, None]
 

@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     PROPOSED = "proposed"
     EXPORTED = "exported"
     MEASURED = "measured"
+    RUNG = "rung"
     ESTIMATED = "estimated"
     TRAINED_IN_FULL = "trained_in_full"
     SCORED = "scored"

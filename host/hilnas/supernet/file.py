@@ -41,7 +41,8 @@ class SupernetFile:
         cls, shared: "SharedWeights", origin: Mapping[str, Any], training: Mapping[str, Any]
     ) -> "SupernetFile":
         """Return the file of trained weights."""
-        return cls(space_key(shared.space), origin, training, shared.module.state_dict())
+        weights = {name: tensor.cpu() for name, tensor in shared.module.state_dict().items()}
+        return cls(space_key(shared.space), origin, training, weights)
 
     def to_bytes(self) -> bytes:
         """Return the file."""

@@ -21,3 +21,5 @@ class SupernetTraining(TrainingOptions):
     """How much a net learns from its teacher rather than from the labels, where it has a teacher."""
     subset: int | None = Field(None, ge=32)
     """Training examples to use; all when left out."""
+    checkpoint_s: float = Field(30.0, gt=0)
+    """Seconds between two checkpoints, at least."""

@@ -23,10 +23,15 @@ class SharedWeights:
     taken out computes what it computed here, and gradients, and running statistics, land in the shared tensors.
     """
 
-    def __init__(self, space: Space, state: Mapping[str, torch.Tensor] | None = None) -> None:
-        """Begin with fresh weights by torch's random state, or with those of a `state_dict`."""
+    def __init__(
+        self,
+        space: Space,
+        state: Mapping[str, torch.Tensor] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        """Begin with fresh weights by torch's random state, or with those of a `state_dict`; on a `device`."""
         self.space = space
-        self.module: nn.Module = space.supernet()
+        self.module: nn.Module = space.supernet().to(device)
         if state is not None:
             self.module.load_state_dict(dict(state))
         self._tensors: dict[str, torch.Tensor] = {
@@ -46,7 +51,7 @@ class SharedWeights:
         return logits
 
     def extract(self, architecture: Architecture) -> "nn.Module":
-        """Return a net with copies of its pieces, in evaluation mode.
+        """Return a net with copies of its pieces, in evaluation mode, on the processor.
 
         Its batch-norm statistics are the mixture that nets of all kinds left behind: recalibrate them.
         """
@@ -54,7 +59,7 @@ class SharedWeights:
             net = self.space.build(architecture)
         net = net.to_empty(device="cpu")
         with torch.no_grad():
-            state = {name: piece.detach().clone() for name, piece in self._pieces(architecture).items()}
+            state = {name: piece.detach().cpu().clone() for name, piece in self._pieces(architecture).items()}
         missing = net.load_state_dict(state, strict=False).missing_keys
         for name in missing:  # how many batches a batch-norm has seen
             net.get_buffer(name).zero_()

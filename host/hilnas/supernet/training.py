@@ -9,7 +9,7 @@ statistics of their own: batch-norm uses those of the batch, and whoever takes a
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +26,6 @@ from hilnas.tasks.batches import Batches
 from hilnas.tasks.resize import sized
 from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 
-CHECKPOINT_S = 30.0
-"""Between two checkpoints, at least."""
-
 
 @dataclass
 class Training:
@@ -43,7 +40,8 @@ class Training:
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.seed)
-        self.weights = SharedWeights(self.space)
+        self._placement = self.options.placement
+        self.weights = SharedWeights(self.space, device=self._placement.device)
         examples = self.task.split("train")
         subset = self.options.subset
         chosen: Split = examples if subset is None else examples.subset(subset, self.seed)
@@ -69,7 +67,11 @@ class Training:
             self.step += 1
             if self.step % 10 == 0 or self.step == self.steps:
                 report(self.step / self.steps)
-            if save is not None and time.monotonic() - saved > CHECKPOINT_S and self.step < self.steps:
+            if (
+                save is not None
+                and time.monotonic() - saved > self.options.checkpoint_s
+                and self.step < self.steps
+            ):
                 save(self.checkpoint())
                 saved = time.monotonic()
 
@@ -91,11 +93,11 @@ class Training:
     def restore(self, checkpoint: bytes) -> bool:
         """Go on from a checkpoint; False, and as before, when it is torn or of another training."""
         try:
-            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), weights_only=True)
+            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), "cpu", weights_only=True)
             if kept["key"] != self._key():
                 return False
             teacher = kept["teacher"]
-            self._teacher = SharedWeights(self.space, teacher) if teacher is not None else None
+            self._teacher = self._of(teacher) if teacher is not None else None
             self.weights.module.load_state_dict(kept["weights"])
             self._optimizer.load_state_dict(kept["optimizer"])
         except Exception:  # noqa: BLE001 - torn files fail in every way; the training begins anew
@@ -115,19 +117,19 @@ class Training:
     def _one_step(self) -> None:
         phase = self._paths.phase(self.step)
         if phase > 0 and self._teacher is None and self.options.distillation > 0:
-            self._teacher = SharedWeights(self.space, self.weights.module.state_dict())
+            self._teacher = self._of(self.weights.module.state_dict())
         self._set_learning_rate(phase)
         torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout
-        images, labels = self._batches.at(self.step)
+        images, labels = (part.to(self._placement.device) for part in self._batches.at(self.step))
         architectures = self._paths.at(self.step)
         soft = self._taught(images)
         self._optimizer.zero_grad(set_to_none=True)
         for architecture in architectures:
             largest = architecture == self._paths.largest
-            logits = self.weights.run(
-                architecture, sized(images, self.space.input_shape(architecture)[1:]), dropout=largest
-            )
-            loss = self._loss(logits, labels, None if largest else soft) / len(architectures)
+            size = self.space.input_shape(architecture)[1:]
+            with self._placement.autocast():
+                logits = self.weights.run(architecture, sized(images, size), dropout=largest)
+                loss = self._loss(logits, labels, None if largest else soft) / len(architectures)
             if not math.isfinite(loss.item()):
                 raise TrainingError(
                     f"the supernet's loss is {loss.item()} in step {self.step + 1}: lower learning_rate "
@@ -135,18 +137,20 @@ class Training:
                 )
             loss.backward()
             if largest and soft is None and self.options.distillation > 0:
-                soft = logits.detach().softmax(1)
+                soft = logits.detach().float().softmax(1)
         self._optimizer.step()
 
     def _taught(self, images: torch.Tensor) -> torch.Tensor | None:
         """Return what the teacher of a shrinking supernet says of a batch."""
         if self._teacher is None:
             return None
-        with torch.no_grad():
-            largest = self._paths.largest
-            return self._teacher.run(
-                largest, sized(images, self.space.input_shape(largest)[1:]), dropout=False
-            ).softmax(1)
+        largest = self._paths.largest
+        size = self.space.input_shape(largest)[1:]
+        with torch.no_grad(), self._placement.autocast():
+            return self._teacher.run(largest, sized(images, size), dropout=False).float().softmax(1)
+
+    def _of(self, state: Mapping[str, torch.Tensor]) -> SharedWeights:
+        return SharedWeights(self.space, state, self._placement.device)
 
     def _loss(self, logits: torch.Tensor, labels: torch.Tensor, soft: torch.Tensor | None) -> torch.Tensor:
         hard = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from hilnas.options import Options
 from hilnas.tasks.base import Split, Task
+from hilnas.tasks.placement import Placement, Precision
 from hilnas.tasks.resize import resize
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ class TrainingOptions(Options):
     """Probability mass spread over all classes (Szegedy et al. 2016)."""
     warmup_share: float = Field(0.15, ge=0, lt=1)
     """Share of the steps in which the learning rate rises linearly."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Where to compute: auto takes a GPU where there is one."""
+    precision: Precision = "auto"
+    """float32, or bfloat16 for products; auto is bfloat16 on a GPU."""
+
+    @property
+    def placement(self) -> Placement:
+        """Return where and how precisely to compute."""
+        return Placement(self.device, self.precision)
 
 
 class TrainingError(RuntimeError):
@@ -66,13 +76,14 @@ def train(
     seed: int,
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Train `module` in place. TrainingError when the loss is no longer a number."""
+    """Train `module` in place; it ends up on the processor. TrainingError when the loss is no longer a number."""
     import torch
     from torch.nn import functional
 
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    module.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    placement = options.placement
+    module.train().to(placement.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batches = max(1, len(data.labels) // options.batch)
     steps = options.epochs * batches
     optimizer = torch.optim.AdamW(parameter_groups(module, options.weight_decay), lr=options.learning_rate)
@@ -83,10 +94,11 @@ def train(
         for number in range(batches):
             chosen = order[number * options.batch : (number + 1) * options.batch]
             inputs = augment(data.inputs[chosen], task.options.shift, task.options.flip, fill, generator)
-            logits = module(inputs.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(
-                logits, data.labels[chosen], label_smoothing=options.label_smoothing
-            )
+            inputs = inputs.to(placement.device, memory_format=torch.channels_last)
+            labels = data.labels[chosen].to(placement.device)
+            with placement.autocast():
+                logits = module(inputs)
+                loss = functional.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
             if not math.isfinite(loss.item()):
                 raise TrainingError(
                     f"the loss is {loss.item()} in epoch {epoch + 1}: lower learning_rate "
@@ -98,7 +110,7 @@ def train(
             schedule.step()
         if progress is not None:
             progress((epoch + 1) / options.epochs)
-    module.eval()
+    module.cpu().eval()
 
 
 def recalibrate(module: "nn.Module", data: Batch, seed: int, examples: int = 2048, batch: int = 128) -> None:

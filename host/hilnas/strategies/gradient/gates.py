@@ -60,7 +60,7 @@ def most_probable(space: Space, weights: Mapping[str, list[float]]) -> Architect
 
 def _gate(logits: torch.Tensor, kind: GateKind, temperature: float) -> torch.Tensor:
     if len(logits) == 1:
-        return torch.ones(1)
+        return torch.ones_like(logits)
     if kind == "softmax":
         return logits.softmax(0)
     if kind == "gumbel":

@@ -41,9 +41,10 @@ class ExpectedLatency:
 
     def __call__(self, probabilities: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the expectation [], with gradients."""
-        total = torch.zeros(())
+        device = next(iter(probabilities.values())).device
+        total = torch.zeros((), device=device)
         for place in self._places:
-            weighted = place.table_ms
+            weighted = place.table_ms.to(device)
             for name in reversed(place.decisions):
                 weighted = weighted @ probabilities[name]
             total = total + weighted

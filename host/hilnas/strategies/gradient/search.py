@@ -45,8 +45,9 @@ class GradientSearch:
         torch.manual_seed(seed)
         self.space, self.task, self.options, self.seed = space, task, options, seed
         self.latency, self.target_ms = latency, target_ms
-        self.mixture = space.relaxed()
-        self.parameters = ArchitectureParameters(space)
+        self._placement = options.placement
+        self.mixture = space.relaxed().to(self._placement.device)
+        self.parameters = ArchitectureParameters(space).to(self._placement.device)
         train, held = halves(task, options.subset, seed)
         self._train = Batches(task, train, options.batch, seed)
         self._held = Batches(task, held, options.batch, seed + 1)
@@ -87,7 +88,7 @@ class GradientSearch:
     def restore(self, checkpoint: bytes) -> bool:
         """Go on from a checkpoint; False, and as before, when it is torn or of another search."""
         try:
-            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), weights_only=True)
+            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), "cpu", weights_only=True)
             if kept["key"] != self._key():
                 return False
             self.mixture.load_state_dict(kept["weights"])
@@ -122,7 +123,7 @@ class GradientSearch:
     def _one_step(self) -> None:
         options = self.options
         torch.manual_seed(self._state)
-        train, held = self._train.at(self.step), self._held.at(self.step)
+        train, held = (self._placed(half) for half in (self._train, self._held))
         rate = options.learning_rate * cosine(self.steps, options.warmup_share)(self.step)
         for group in self._weights_by.param_groups:
             group["lr"] = rate
@@ -137,6 +138,10 @@ class GradientSearch:
             )
         loss.backward()
         self._weights_by.step()
+
+    def _placed(self, half: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = half.at(self.step)
+        return images.to(self._placement.device), labels.to(self._placement.device)
 
     def _learn_parameters(
         self, train: tuple[torch.Tensor, torch.Tensor], held: tuple[torch.Tensor, torch.Tensor], rate: float
@@ -200,8 +205,9 @@ class GradientSearch:
         self, batch: tuple[torch.Tensor, torch.Tensor], gates: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
         images, labels = batch
-        logits = self.mixture(images, gates)
-        return functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+        with self._placement.autocast():
+            logits = self.mixture(images, gates)
+            return functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
 
     def _latency_term(self) -> torch.Tensor:
         """Return what latency costs: `latency_weight` for each power of e beyond the target."""
