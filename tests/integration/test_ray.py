@@ -187,7 +187,14 @@ def test_the_client_address_does_as_well(lab, tmp_path):
             rise, str(tmp_path / "log"), 3, 0.0, told=told.append, checkpoint=kept
         ), await executor.run(add, 1, 2)
 
-    assert on_ray(tmp_path, "ray://10.77.0.1:10001", use) == (3, 3)
+    def run():
+        return on_ray(tmp_path, "ray://10.77.0.1:10001", use)
+
+    try:
+        done = run()
+    except RayError:  # Ray gives its own server half a minute to start, which a busy machine may not manage
+        done = run()
+    assert done == (3, 3)
     assert kept.load() == b"3"
     assert told[-1] == 1.0
 

@@ -77,12 +77,13 @@ def _groups(root: Path, own: str) -> list[tuple[Path, str, str]]:
 
 
 def _reclaimable(stat: Path) -> int:
-    """Files' pages that have not been used of late: the kernel takes them back before anything runs out."""
+    """Files' pages: the kernel takes them back before anything runs out."""
     try:
         figures = dict(line.split(" ", 1) for line in stat.read_text().splitlines())
     except (OSError, ValueError):
         return 0
-    return int(figures.get("total_inactive_file", figures.get("inactive_file", 0)))
+    kinds = ("active_file", "inactive_file")
+    return sum(int(figures.get(f"total_{kind}", figures.get(kind, 0))) for kind in kinds)
 
 
 def _number(path: Path) -> int | None:

@@ -44,6 +44,7 @@ class Forge:
         self._preload, self._environment, self._log = preload, dict(environment), log
         self._template: _Template | None = None
         self._lives = _LIVES if preload else 0
+        self._closed = False
 
     def warm_up(self) -> None:
         """Start the template now, so that it is ready when it is needed."""
@@ -58,6 +59,8 @@ class Forge:
             if self._template is not None and not self._template.lost:
                 return await self._template.fork(line, own)
         except OSError as error:
+            if self._closed:
+                raise asyncio.CancelledError("the executor is closed") from error
             _log.warning("a worker starts without its template: %s; see %s", error, self._log)
         command = ["hilnas.executors.local_worker", str(os.getpid()), str(line.fileno())]
         return _Interpreter(await _start(command, line, {**self._environment, **own}, self._log))
@@ -74,7 +77,7 @@ class Forge:
 
     async def close(self) -> None:
         """End the template, and its workers with it."""
-        self._lives = 0
+        self._closed, self._lives = True, 0
         if self._template is not None:
             await self._template.close()
 

@@ -105,6 +105,8 @@ class Attempts:
     def close(self) -> None:
         """Hear no more."""
         self._listening.cancel()
+        for attempt in self._known.values():
+            attempt.settled.set()
         self._known.clear()
 
     async def _listen(self) -> None:

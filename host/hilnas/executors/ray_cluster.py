@@ -82,6 +82,8 @@ class RayCluster:
         )
         self._attempts = Attempts(self._start_mailbox(), self._ray.exceptions.RayError)
         self._places = Places(range(_MOST_AT_ONCE), lambda: self._places.busy < self.slots)
+        self._under_way: set[asyncio.Future[Any]] = set()
+        self._closed = False
         self._looking = asyncio.create_task(self._follow(), name="nodes of Ray")
 
     @property
@@ -116,6 +118,8 @@ class RayCluster:
         while True:
             place = await self._places.take(urgent)
             try:
+                if self._closed:
+                    raise asyncio.CancelledError("the executor is closed")
                 attempt = Attempt(uuid.uuid4().hex, told, checkpoint)
                 return await self._try(attempt, checkpoint, call, arguments)  # type: ignore[no-any-return]
             except _NodeLostError as error:
@@ -140,7 +144,10 @@ class RayCluster:
 
     async def close(self) -> None:
         """End all work, and leave the cluster."""
+        self._closed = True
         self._looking.cancel()
+        for future in self._under_way:
+            future.cancel()
         self._attempts.release()
         self._attempts.close()
         try:
@@ -160,11 +167,15 @@ class RayCluster:
         reference = self._task.remote(
             self._attempts.mailbox, attempt.name, same_software(), self.threads(1), kept, call, order, *large
         )
+        result = asyncio.ensure_future(result_of(reference))
+        self._under_way.add(result)
+        result.add_done_callback(self._under_way.discard)
         try:
-            how, content, trace = await result_of(reference)
+            how, content, trace = await result
             await self._attempts.settle(attempt)
         except asyncio.CancelledError:
-            await self._cancel(attempt, reference)
+            if not self._closed:  # leaving the cluster ends it, too
+                await self._cancel(attempt, reference)
             raise
         except errors.OutOfMemoryError as error:
             raise OutOfMemoryError(f"a Ray node ran out of memory: {error}") from error

@@ -1,5 +1,6 @@
 """Connecting to a Ray cluster that is there already, within seconds or with a reason."""
 
+import contextlib
 import importlib
 import logging
 import os
@@ -53,6 +54,8 @@ def connect(address: str) -> Any:
     if thread.is_alive():
         raise RayError(f"the Ray cluster at {address} did not answer in {_CONNECT_S:.0f} s: {_REMEDY}")
     if failure:
+        with contextlib.suppress(Exception):
+            ray.shutdown()  # what is half there would stand in the way of the next try
         raise RayError(f"the Ray cluster at {address} cannot be joined: {failure[0]}. {_REMEDY}")
     _keep_signals()
     return ray

@@ -35,7 +35,7 @@ class Mailbox:
         self._gates: dict[str, asyncio.Event] = {}
 
     async def post(self, attempt: str, kind: str, value: Any) -> None:
-        """Add a message; those of one sender keep their order."""
+        """Add a message."""
         self._messages.put_nowait((attempt, kind, value))
 
     async def begin(self, attempt: str, where: Mapping[str, Any]) -> None:
@@ -108,6 +108,7 @@ def run_work(
     last: list[Any] = []
 
     def post(kind: str, wait: bool, value: Any) -> None:
+        ray.get(last)  # an actor of coroutines may begin calls in another order
         last[:] = [mailbox.post.remote(attempt, kind, value)]
         if wait:  # once `save` returns, the end of this node loses nothing
             ray.get(last)

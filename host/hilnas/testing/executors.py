@@ -215,3 +215,15 @@ class ExecutorContract:
                 await executor.close()
 
         assert asyncio.run(main()) == 42
+
+    def test_close_ends_what_runs_and_what_waits(self, make: MakeExecutor, tmp_path: Path) -> None:
+        async def main() -> int:
+            executor = make(tmp_path)
+            works = [asyncio.ensure_future(executor.run(sleep, 3600.0)) for _ in range(executor.slots + 1)]
+            await asyncio.sleep(1.0)
+            await executor.close()
+            done, _ = await asyncio.wait(works, timeout=60)
+            assert all(work.cancelled() or work.exception() for work in done)
+            return len(works) - len(done)
+
+        assert asyncio.run(main()) == 0
