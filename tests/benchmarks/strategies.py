@@ -25,6 +25,8 @@ from hilnas.testing.virtual import FarmConditions, VirtualFarm
 from hilnas.trial import Architecture, Trial
 
 PEERS = "random,evolution,multi-objective-evolution,local-search,tpe,nsga2:aim=reward,progressive,generative,netadapt"
+PRIOR = 30
+"""Updates of the policy by what an earlier search suggests."""
 BUDGETS = (50, 100, 200)
 ABLATION = (
     "rl:model=false:gradient=reinforce,rl:model=false:gradient=ppo,rl:local=0:imagine=false:corrections=false,"
@@ -120,33 +122,45 @@ def head_start(tables: Path, seeds: Sequence[int]) -> None:
         title = f"NAS-Bench-Macro, static features: {', '.join(features) or 'none'}"
         compare(title, contest, "rl", seeds, (10, 25, 50))
     here = nb201(tables)
-    there = make_contest(
+    device = make_contest(
         here.table.path, "acc_cifar10_fp32", ["lat_ms_pixel3"], [], "mnasnet", None, None, None, None
     )
-    print("\nNAS-Bench-201, int8 on a Pi 4, after 100 trials of float32 on a Pixel 3\n")
-    print("| start | after 10 | after 25 | after 50 |\n|---|---|---|---|")
-    for warm in (False, True):
-        curves = np.array([_curve(here, there if warm else None, seed) for seed in seeds])
+    data = make_contest(
+        here.table.path, "acc12_cifar100_val", ["lat_ms_raspi4"], [], "mnasnet", None, None, None, None
+    )
+    print("\nNAS-Bench-201, CIFAR-10 in int8 on a Pi 4, after 100 trials of another search\n")
+    print("| start | after 4 | after 10 | after 25 | after 50 |\n|---|---|---|---|---|")
+    starts: tuple[tuple[str, Contest | None, int], ...] = (
+        ("cold", None, 0),
+        ("another device: Pixel 3, float32", device, 0),
+        ("the same, and a prior for the policy", device, PRIOR),
+        ("another data set: CIFAR-100, 12 epochs", data, 0),
+        ("the same, and a prior for the policy", data, PRIOR),
+    )
+    for name, there, prior in starts:
+        curves = np.array([_curve(here, there, seed, prior) for seed in seeds])
         cells = [
             f"{curves[:, b - 1].mean():.3f} ± {curves[:, b - 1].std(ddof=1) / len(curves) ** 0.5:.3f}"
-            for b in (10, 25, 50)
+            for b in (4, 10, 25, 50)
         ]
-        print(f"| {'warm' if warm else 'cold'} | {' | '.join(cells)} |", flush=True)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def _curve(here: Contest, there: Contest | None, seed: int) -> np.ndarray:
+def _curve(here: Contest, there: Contest | None, seed: int, prior: int) -> np.ndarray:
     """Return the regret in % of the best so far, after each of 50 trials."""
     earlier: tuple[Trial, ...] = ()
     if there is not None:
-        earlier = tuple(_search(there, Problem(TableSpace(there.table), there.objectives), 100, 1000 + seed))
+        earlier = tuple(
+            _search(there, Problem(TableSpace(there.table), there.objectives), 100, 1000 + seed, 0)
+        )
     space = TableSpace(here.table)
-    trials = _search(here, Problem(space, here.objectives, earlier), 50, seed)
+    trials = _search(here, Problem(space, here.objectives, earlier), 50, seed, prior)
     rewards = here.rewards[[space.row(trial.architecture) for trial in trials]]
     best = here.rewards.max()
     return 100 * (best - np.maximum.accumulate(rewards)) / best
 
 
-def _search(contest: Contest, problem: Problem, count: int, seed: int) -> list[Trial]:
+def _search(contest: Contest, problem: Problem, count: int, seed: int, prior: int) -> list[Trial]:
     space = problem.space
     assert isinstance(space, TableSpace)
 
@@ -154,7 +168,7 @@ def _search(contest: Contest, problem: Problem, count: int, seed: int) -> list[T
         row = space.row(architecture)
         return {label: float(column[row]) for label, column in contest.values.items()}
 
-    strategy = Controller(problem, ControllerOptions(), seed)
+    strategy = Controller(problem, ControllerOptions(prior=prior), seed)
     return VirtualFarm(strategy, contest.objectives, truth, FarmConditions(), seed).run(count).trials
 
 

@@ -49,6 +49,8 @@ class ControllerOptions(GradientOptions):
     """Draws of the policy among the candidates."""
     local: int = Field(8, ge=0)
     """Best architectures around which candidates are looked for; 0 for none."""
+    prior: int = Field(0, ge=0)
+    """Updates of the policy, before the first proposal, by what earlier searches suggest of its draws."""
     repeats: float = Field(0.2, ge=0, lt=1)
     """Share of trials that may be spent on measuring again what would change the decision."""
 
@@ -87,6 +89,8 @@ class Controller(Strategy):
         self._repeats: dict[bytes, int] = {}
         self._predicted: dict[tuple[Architecture, int], float] = {}
         self._outcomes: list[tuple[float, float]] = []
+        with one_thread():
+            self._learn_prior()
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:
         """Propose the most promising candidate, or what was measured before and is in doubt."""
@@ -142,6 +146,15 @@ class Controller(Strategy):
         if predicted is not None:
             self._predicted[architecture, repeat] = predicted
         return Proposal(architecture, self._learner.version, self._logs(row), state, repeat)
+
+    def _learn_prior(self) -> None:
+        """Let the policy learn in the model of earlier searches: a prior that measurements then correct."""
+        for _ in range(self.options.prior if self._problem.earlier else 0):
+            rows = self.policy.draw(self.options.draws, self._generator).rows
+            guessed = self._model.guess(rows)
+            if guessed is None:
+                return
+            self._learner.update(rows, guessed)
 
     def _draw(self, guess: bool) -> NDArray[np.int64]:
         """Return a draw of the policy that is new, if one is; at a `guess`, what earlier searches suggest."""
