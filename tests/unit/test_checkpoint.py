@@ -1,8 +1,7 @@
 """Checkpoints on disks that do what disks do."""
 
 import resource
-
-import pytest
+from contextlib import contextmanager
 
 from hilnas.executors import Checkpoint, report, save, saved
 
@@ -19,19 +18,22 @@ def test_what_was_saved_last_is_loaded_and_removed(tmp_path):
     assert list(kept.path.parent.iterdir()) == []
 
 
-@pytest.fixture
+@contextmanager
 def small_files():
-    """Nothing longer than a kilobyte can be written, as on a disk that is full."""
+    """Nothing longer than a kilobyte can be written, as on a disk that is full; no longer than need be: a log, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_on_a_full_disk_the_older_one_stays(tmp_path, small_files, caplog):
+def test_on_a_full_disk_the_older_one_stays(tmp_path, caplog):
     kept = Checkpoint(tmp_path / "work")
-    kept.save(b"small")
-    kept.save(bytes(4096))
+    with small_files():
+        kept.save(b"small")
+        kept.save(bytes(4096))
     assert kept.load() == b"small"
     assert str(kept.path) in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["work"]
