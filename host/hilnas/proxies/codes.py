@@ -4,29 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
-_aten = torch.ops.aten
-CODED = frozenset(
-    {
-        _aten.relu, _aten.relu_, _aten.relu6, _aten.relu6_, _aten.hardtanh, _aten.hardtanh_,
-        _aten.clamp_min, _aten.clamp_min_, _aten.threshold, _aten.threshold_, _aten.leaky_relu,
-        _aten.leaky_relu_, _aten._prelu_kernel, _aten.elu, _aten.elu_, _aten.silu, _aten.silu_, _aten.gelu,
-        _aten.hardswish, _aten.hardswish_,
-    }
-)  # fmt: skip
-"""Operators that are ReLU or a bent one; ReLU6 reaches torch as hardtanh."""
+from hilnas.proxies.functions import RELUS, first_argument
 
 
-class Codes(TorchDispatchMode):
+class Codes(TorchFunctionMode):
     """While it is entered, adds up the kernel of a net's codes."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.kernel: torch.Tensor | None = None
         """Units on which two examples agree [N, N], float64; None before the first activation."""
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self,
         func: Any,
         types: Sequence[type],
@@ -34,8 +25,8 @@ class Codes(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Look at an activation's input, which it may change, and then let it be computed."""
-        if func.overloadpacket in CODED:
-            self._add((args[0].flatten(1) > 0).float())
+        if func in RELUS:
+            self._add((first_argument(args, kwargs).flatten(1) > 0).float())
         return func(*args, **(kwargs or {}))
 
     def _add(self, codes: torch.Tensor) -> None:

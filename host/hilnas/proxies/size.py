@@ -18,7 +18,8 @@ def parameters(module: "nn.Module", batches: Sequence[Batch]) -> float:
 def macs(module: "nn.Module", batches: Sequence[Batch]) -> float:
     """Return the multiply-accumulate operations of one inference, of convolutions and matrices.
 
-    Counted as torch runs them, so for any module. Cost: one pass forth of one example.
+    Counted as torch runs them, so for any module. Cost: one pass forth of one example, and seconds for the first
+    count of a process, for which torch imports its compiler.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode

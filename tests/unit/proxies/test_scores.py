@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hilnas.proxies import PROXIES, WORST, score
 from hilnas.proxies.gradients import grad_norm, snip, zico
@@ -93,6 +94,24 @@ def test_bent_relus_are_coded_by_their_sign_and_gates_are_not(activation):
     gated = nn.Sequential(plain, nn.Sigmoid(), nn.Hardsigmoid())
     assert naswot(gated, [data]) == naswot(plain, [data])
     assert "no activation" in score("naswot", Plain(nn.Sigmoid), [data]).reason
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        functional.relu, torch.relu, torch.Tensor.relu, torch.Tensor.relu_, functional.relu6, functional.hardtanh,
+        lambda x: functional.relu(input=x, inplace=True), lambda x: x.clamp(0, 6), lambda x: torch.clamp(x, min=0),
+        lambda x: x.clamp_min(0), functional.hardswish,
+    ],
+)  # fmt: skip
+def test_activations_are_seen_however_they_are_called(called):
+    class Calling(nn.Module):
+        def forward(self, values):
+            return called(values)
+
+    data = batch(4)
+    assert naswot(Plain(Calling), [data]) == naswot(Plain(), [data])
+    assert synflow(Plain(Calling), [data]) == synflow(Plain(), [data])
 
 
 def test_naswot_of_examples_alike_is_the_worst():
