@@ -1,4 +1,4 @@
-"""Plug-ins of a user, by dotted path: an estimator that trains nothing, so that searches are quick."""
+"""Plug-ins of a user, by dotted path: an estimator that trains nothing, so that searches are quick, and others."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hilnas.estimators import EstimateResult
 from hilnas.options import Options
+from hilnas.spaces.mbconv import MBConv, MBConvOptions
 from hilnas.tasks.digits import Digits
 from hilnas.trial import Estimate
 
@@ -52,6 +53,23 @@ class Boastful(Oracle):
         found = super().estimate(architecture, space, task, seed)
         draw = int(architecture.digest[:8], 16)
         return found if draw % 3 else EstimateResult(Estimate("boastful", float("nan"), 0.01))
+
+
+class NotingOptions(MBConvOptions):
+    """Where it is noted what is built."""
+
+    built: Path
+
+
+class Noting(MBConv):
+    """A space that notes the digest of every net it builds."""
+
+    Options = NotingOptions
+
+    def build(self, architecture):
+        with self.options.built.open("a") as built:
+            built.write(f"{architecture.digest}\n")
+        return super().build(architecture)
 
 
 class Sleepy(Digits):
