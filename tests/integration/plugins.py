@@ -3,11 +3,13 @@
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from hilnas.estimators import EstimateResult
 from hilnas.options import Options
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.random import Random
 from hilnas.tasks.digits import Digits
 from hilnas.trial import Estimate
 
@@ -70,6 +72,21 @@ class Noting(MBConv):
         with self.options.built.open("a") as built:
             built.write(f"{architecture.digest}\n")
         return super().build(architecture)
+
+
+class Doubting(Random):
+    """Proposes everything twice, in doubt of the first time."""
+
+    def __init__(self, problem, options, seed):
+        super().__init__(problem, options, seed)
+        self._doubted = None
+
+    def propose(self, pending):
+        if self._doubted is None:
+            self._doubted = super().propose(pending)
+            return self._doubted
+        again, self._doubted = replace(self._doubted, repeat=1), None
+        return again
 
 
 class Sleepy(Digits):

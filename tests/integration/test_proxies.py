@@ -108,6 +108,18 @@ def _lines(path):
     return path.read_text().split() if path.exists() else []
 
 
+def test_what_is_proposed_again_is_not_ranked_again(tmp_path):
+    data = recipe(tmp_path, trials=8, strategy={"name": "tests.integration.plugins:Doubting"})
+    del data["search"]["warm_start_proxy"]
+    code, _, err = finish(start(tmp_path / "run", data))
+    assert code == 0, err
+    trials = rebuild(events(tmp_path / "run")).trials
+    for first, again in zip(trials[::2], trials[1::2], strict=True):
+        assert first.architecture == again.architecture
+        assert first.proxy_rank == again.proxy_rank
+        assert sorted([first.timings["filter"] > 0, again.timings["filter"] > 0]) == [False, True]
+
+
 def test_a_filter_that_changes_is_another_search(undisturbed, tmp_path):
     shutil.copytree(undisturbed, tmp_path / "run")
     (tmp_path / "built").touch()
@@ -143,7 +155,7 @@ def test_a_search_by_ranks_alone_says_so(tmp_path):
         tmp_path,
         trials=4,
         strategy={"name": "random"},
-        estimator={"name": "zero-cost", "reference": 8, "batch": 4},
+        estimator={"name": "zero-cost", "proxy": "synflow", "reference": 8, "batch": 4},
     )
     del data["filter"], data["search"]["warm_start_proxy"]
     data["final"]["top"] = 1

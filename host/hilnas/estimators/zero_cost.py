@@ -23,7 +23,7 @@ ZERO_COST = "zero-cost"
 class ZeroCostOptions(RankOptions):
     """Settings of `zero-cost`: which proxies vote, and against how many architectures."""
 
-    proxy: Proxies = ("synflow",)
+    proxy: Proxies = ("naswot",)
     """synflow, jacob_cov, naswot, grad_norm, snip, zico, parameters, macs; several vote."""
 
 
