@@ -31,7 +31,7 @@ class ProxyOptions(Options):
     proxy: Proxies
     """synflow, jacob_cov, naswot, grad_norm, snip, zico, parameters, macs; several vote."""
     batch: int = Field(64, ge=2, le=1024)
-    """Training examples of a batch."""
+    """Training examples of a batch; fewer for large pictures, which have to fit into memory."""
     batches: int = Field(2, ge=2, le=64)
     """Batches for zico; others look at the first alone."""
 

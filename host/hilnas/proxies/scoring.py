@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -86,8 +85,12 @@ class Scorer:
 def sample(space: Space, count: int, seed: int) -> list[Architecture]:
     """Draw distinct architectures, the same for a seed; fewer than `count` where a space has hardly more."""
     generator = np.random.default_rng((seed, _SAMPLE))
-    drawn = dict.fromkeys(space.sample(generator) for _ in range(20 * count))
-    return list(islice(drawn, count))
+    drawn: dict[Architecture, None] = {}
+    for _ in range(20 * count):
+        drawn[space.sample(generator)] = None
+        if len(drawn) == count:
+            break
+    return list(drawn)
 
 
 def told(scores: Scores) -> dict[str, float | str]:
