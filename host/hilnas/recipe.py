@@ -14,6 +14,7 @@ from hilnas.farm.settings import FarmOptions
 from hilnas.objectives import Objective, Quantity
 from hilnas.options import Options, OptionsError, nearest, parse_options
 from hilnas.plugins import Axis, options_of
+from hilnas.proxies.options import FilterOptions, WarmStartOptions
 
 QUICKSTART = "quickstart"
 """The recipe that `hilnas run` takes when it is given none."""
@@ -36,6 +37,8 @@ class SearchOptions(Options):
     """Trials that the strategy observes at a time, in the order of proposal."""
     warm_start: tuple[str, ...] = ()
     """Results folders of earlier searches of the same space, to learn from before the first trial."""
+    warm_start_proxy: WarmStartOptions | None = None
+    """Zero-cost proxies whose ranks of a sample are learned from before the first trial."""
     patience: float = Field(3.0, gt=1)
     """A trial that takes this many times as long as the median one is overdue: it is not waited for."""
 
@@ -76,6 +79,7 @@ class Recipe(Options):
     space: PluginSection = PluginSection(name="mbconv")
     strategy: PluginSection = PluginSection(name="rl")
     estimator: PluginSection = PluginSection(name="train")
+    filter: FilterOptions | None = None
     executor: PluginSection = PluginSection(name="local")
     objective: list[Objective] = Field(min_length=1)
     measurement: MeasurementOptions = MeasurementOptions()

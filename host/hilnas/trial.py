@@ -336,6 +336,20 @@ class Estimate:
     model_sha256: str | None = None
     """The int8 file with its real weights, in the model store."""
     details: Mapping[str, float | str] = field(default_factory=dict)
+    is_rank: bool = False
+    """Is `accuracy` a rank, the share of other architectures that this one beats, and no share of examples?"""
+
+
+@dataclass(frozen=True)
+class ProxyRank:
+    """What a search's filter found of an architecture before it was measured or trained."""
+
+    rank: float
+    """Share of a sample of the space that it beats by zero-cost proxies, 0 to 1."""
+    scores: Mapping[str, float | str]
+    """What each proxy said, and why where it had no number."""
+    reference: int
+    """Architectures of the sample."""
 
 
 @dataclass(frozen=True)
@@ -370,12 +384,14 @@ class Trial:
     reason: str = ""
     """Why a trial is INVALID or FAILED, e.g. "TIMEOUT on pi4-1: …"."""
     model: ModelFacts | None = None
+    proxy_rank: ProxyRank | None = None
+    """By the search's filter; None without one."""
     measurements: tuple[Measurement, ...] = ()
     """One for each device class asked for."""
     estimate: Estimate | None = None
     score: Score | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Stage ("export", "measure", "estimate") to seconds of work."""
+    """Stage ("export", "filter", "measure", "estimate") to seconds of work."""
 
     @property
     def architecture(self) -> Architecture:

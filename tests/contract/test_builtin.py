@@ -5,6 +5,7 @@ import pytest
 from hilnas.estimators.multi_fidelity import MultiFidelity, MultiFidelityOptions
 from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.estimators.train import Train, TrainOptions
+from hilnas.estimators.zero_cost import ZeroCost, ZeroCostOptions
 from hilnas.executors.local import LocalOptions, LocalProcesses
 from hilnas.plugins import Axis, find, names
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
@@ -172,6 +173,18 @@ class TestSupernet(EstimatorContract):
     @pytest.fixture
     def estimator(self):
         return Supernet(SupernetOptions(epochs=1, subset=128, paths=1, recalibration=128))
+
+
+class TestZeroCost(EstimatorContract):
+    @pytest.fixture
+    def estimator(self):
+        return ZeroCost(ZeroCostOptions(proxy="naswot", reference=8, batch=16))
+
+
+class TestZeroCostByVote(EstimatorContract):
+    @pytest.fixture
+    def estimator(self):
+        return ZeroCost(ZeroCostOptions(proxy=["synflow", "zico", "macs"], reference=8, batch=16))
 
 
 @pytest.mark.parametrize("preload", [["hilnas.testing.executors"], []], ids=["forked", "fresh"])

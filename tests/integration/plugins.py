@@ -1,12 +1,15 @@
-"""Plug-ins of a user, by dotted path: an estimator that trains nothing, so that searches are quick."""
+"""Plug-ins of a user, by dotted path: an estimator that trains nothing, so that searches are quick, and others."""
 
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from hilnas.estimators import EstimateResult
 from hilnas.options import Options
+from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.random import Random
 from hilnas.tasks.digits import Digits
 from hilnas.trial import Estimate
 
@@ -52,6 +55,38 @@ class Boastful(Oracle):
         found = super().estimate(architecture, space, task, seed)
         draw = int(architecture.digest[:8], 16)
         return found if draw % 3 else EstimateResult(Estimate("boastful", float("nan"), 0.01))
+
+
+class NotingOptions(MBConvOptions):
+    """Where it is noted what is built."""
+
+    built: Path
+
+
+class Noting(MBConv):
+    """A space that notes the digest of every net it builds."""
+
+    Options = NotingOptions
+
+    def build(self, architecture):
+        with self.options.built.open("a") as built:
+            built.write(f"{architecture.digest}\n")
+        return super().build(architecture)
+
+
+class Doubting(Random):
+    """Proposes everything twice, in doubt of the first time."""
+
+    def __init__(self, problem, options, seed):
+        super().__init__(problem, options, seed)
+        self._doubted = None
+
+    def propose(self, pending):
+        if self._doubted is None:
+            self._doubted = super().propose(pending)
+            return self._doubted
+        again, self._doubted = replace(self._doubted, repeat=1), None
+        return again
 
 
 class Sleepy(Digits):

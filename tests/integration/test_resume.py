@@ -17,8 +17,9 @@ from tests.integration.searches import events, finish, outcome, recipe, start, t
 
 DEADLY = 4
 
-OF_STUDIES = {EventKind.TRAINED_IN_FULL, EventKind.RUNG}
-"""What only a study of estimators has, or a search that trains in stages (test_estimators.py)."""
+ELSEWHERE = {EventKind.TRAINED_IN_FULL, EventKind.RUNG, EventKind.RANKED}
+"""What only a study of estimators has, a search that trains in stages (test_estimators), or one with a filter
+(test_proxies)."""
 
 EARLY_TO_LATE = [
     EventKind.SEARCH_STARTED,
@@ -65,7 +66,7 @@ def undisturbed(tmp_path_factory, earlier):
 
 
 def test_the_search_has_every_kind_of_event(undisturbed):
-    assert {event.kind for event in events(undisturbed)} == set(EventKind) - OF_STUDIES
+    assert {event.kind for event in events(undisturbed)} == set(EventKind) - ELSEWHERE
 
 
 def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
@@ -73,7 +74,7 @@ def test_killed_at_every_kind_of_event(undisturbed, earlier, tmp_path):
     copied = tmp_path / "earlier"
     shutil.copytree(earlier[0], copied)
     data = recipe(calls, earlier=[str(copied)], check=True, deadly=DEADLY)
-    assert set(EARLY_TO_LATE) == set(EventKind) - OF_STUDIES
+    assert set(EARLY_TO_LATE) == set(EventKind) - ELSEWHERE
     for kind in EARLY_TO_LATE:
         for phase in ("before", "after"):
             folder.mkdir(exist_ok=True)

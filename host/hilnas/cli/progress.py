@@ -136,7 +136,12 @@ class Progress:
         if run.loop is None:
             return ", ".join(preparing)
         stages = list(run.loop.lifecycle.stages.values())
-        named = {"export": "exporting", "train": "training", "measure": "waiting for figures of"}
+        named = {
+            "export": "exporting",
+            "filter": "ranking",
+            "train": "training",
+            "measure": "waiting for figures of",
+        }
         counts = [f"{named[stage]} {stages.count(stage)}" for stage in named if stage in stages]
         return ", ".join(preparing + counts)
 

@@ -32,13 +32,13 @@ def known_search(
 
 def _same_search(recorded: Recipe, wanted: Recipe, folder: Path) -> None:
     """See that a search goes on as it began: what shapes proposals and figures must not change."""
-    for section in ("task", "space", "strategy", "estimator", "objective", "measurement"):
+    for section in ("task", "space", "strategy", "estimator", "filter", "objective", "measurement"):
         if getattr(recorded, section) != getattr(wanted, section):
             raise OptionsError(
                 f"[{section}] is not what the search in {folder} began with: take that change back, "
                 "or start anew with another --out"
             )
-    for key in ("seed", "in_flight", "group", "warm_start"):
+    for key in ("seed", "in_flight", "group", "warm_start", "warm_start_proxy"):
         before, after = getattr(recorded.search, key), getattr(wanted.search, key)
         if before != after:
             raise OptionsError(

@@ -23,6 +23,7 @@ from hilnas.recipe import Recipe
 from hilnas.report.results import write_results
 from hilnas.search.context import SearchContext
 from hilnas.search.earlier import read_earlier
+from hilnas.search.hints import ProxyHints
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.on_device import DeviceAccuracy
@@ -32,7 +33,7 @@ from hilnas.search.winners import Winners
 from hilnas.store import EventKind, ModelFiles, Record
 from hilnas.store.codec import dump
 from hilnas.store.lock import exclusive
-from hilnas.trial import CanaryReading
+from hilnas.trial import CanaryReading, Trial
 from hilnas.versions import versions
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ async def run_search(
         search = known_search(record, recipe, resume, place, history) if record is not None else None
         run.phase = f"reading {recipe.task.name}"
         task = await _in_thread(lambda: make_task(recipe))
-        earlier = None
+        earlier: tuple[Trial, ...] = ()
         if recipe.search.warm_start and history.earlier is None:
             space = make_space(recipe, task.shape, task.classes)
             earlier = await _in_thread(lambda: read_earlier(recipe.search.warm_start, space))
@@ -113,14 +114,11 @@ async def run_search(
             record.append(
                 search.id, EventKind.SESSION_STARTED, key=session, payload=_session_facts(setup, devices)
             )
-            if earlier is not None:  # copied, so that the search goes on the same whatever becomes of them
-                record.append(
-                    search.id, EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]}
-                )
             host_energy = stack.enter_context(SearchEnergy())
             measurer = _measurer(devices.farm, recipe, models, record, search.id, history)
             try:
                 context = _context(run, setup, search.id, record, measurer, executor)
+                await _learn_earlier(run, context, earlier, devices)
                 loop = await _loop(run, context, devices)
                 _one_thread()
                 run.phase = "searching"
@@ -177,6 +175,23 @@ def _context(
     return SearchContext(
         setup, search_id, record, history, models, weights, measurer, executor, accuracy, run.preparation
     )
+
+
+async def _learn_earlier(
+    run: Run, context: SearchContext, earlier: tuple[Trial, ...], devices: Devices
+) -> None:
+    """Copy to the record what the strategy begins with, so that the search goes on the same whatever becomes of it."""
+    if context.history.earlier is not None:
+        return
+    proxies, shares = run.recipe.search.warm_start_proxy, context.preparation.shares
+    hints = ProxyHints(context.setup, context.executor, run.folder, lambda share: shares.update(hints=share))
+    if proxies is not None:
+        run.phase = f"scoring {proxies.architectures} architectures by {' + '.join(proxies.proxy)}"
+        earlier = await devices.unless_agent_fails(hints.trials(earlier))
+        shares.pop("hints", None)
+    if earlier:
+        context.append(EventKind.EARLIER, payload={"trials": [dump(trial) for trial in earlier]})
+    hints.forget()
 
 
 async def _loop(run: Run, context: SearchContext, devices: Devices) -> SearchLoop:

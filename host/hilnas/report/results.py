@@ -121,7 +121,11 @@ def warnings(history: History, classes: int) -> list[str]:
     """Return what a person should know before trusting the results; `classes` is the task's number."""
     found = []
     scored = [t.estimate for t in history.trials if t.status is TrialStatus.SCORED and t.estimate]
-    if scored and all(e.accuracy <= 1 / classes + 3 * e.accuracy_se for e in scored):
+    if any(estimate.is_rank for estimate in scored):
+        found.append(
+            "the candidates' accuracies are ranks by zero-cost proxies: shares of other architectures, not of examples"
+        )
+    elif scored and all(e.accuracy <= 1 / classes + 3 * e.accuracy_se for e in scored):
         found.append(
             f"every candidate is right by chance only (at most {max(e.accuracy for e in scored):.1%} of "
             f"{classes} classes): train for more steps, with more estimator.epochs or a smaller estimator.batch"
@@ -129,7 +133,9 @@ def warnings(history: History, classes: int) -> list[str]:
     for winner in history.winners:
         estimate = history.trials[winner.trial].estimate
         accuracy = winner.accuracies["validation_accuracy"]
-        if estimate is not None and accuracy < estimate.accuracy - 3 * estimate.accuracy_se:
+        if estimate is None or estimate.is_rank:
+            continue
+        if accuracy < estimate.accuracy - 3 * estimate.accuracy_se:
             found.append(
                 f"the winner, trial {winner.trial}, is worse retrained ({accuracy:.1%} of validation examples) "
                 f"than in the search ({estimate.accuracy:.1%}): raise final.epochs, and use --resume"
@@ -207,6 +213,7 @@ def trial_row(trial: Trial, classes: Sequence[str], grid: float | None = None) -
         "float_accuracy": trial.estimate.float_accuracy if trial.estimate else None,
         "trained_model_sha256": trial.estimate.model_sha256 if trial.estimate else None,
         **_device_figures(first),
+        "proxy_rank": trial.proxy_rank.rank if trial.proxy_rank else None,
         "model_sha256": trial.model.sha256 if trial.model else None,
         "model_bytes": trial.model.bytes if trial.model else None,
         "macs": trial.model.macs if trial.model else None,

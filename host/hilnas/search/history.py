@@ -14,6 +14,7 @@ from hilnas.trial import (
     Measurement,
     ModelFacts,
     Proposal,
+    ProxyRank,
     Score,
     Trial,
     TrialStatus,
@@ -164,6 +165,10 @@ def advance(trial: Trial, event: Event) -> Trial:
             return replace(
                 trial, model=load(ModelFacts, payload["model"]), timings=_timed(trial, "export", payload)
             )
+        case EventKind.RANKED:
+            return replace(
+                trial, proxy_rank=load(ProxyRank, payload["rank"]), timings=_timed(trial, "filter", payload)
+            )
         case EventKind.MEASURED:
             measurement = load(Measurement, payload)
             timings = {**trial.timings, f"measure@{event.key}": measurement.device_ms / 1000}
@@ -176,10 +181,8 @@ def advance(trial: Trial, event: Event) -> Trial:
             )
         case EventKind.SCORED:
             return replace(trial, score=load(Score, payload), status=TrialStatus.SCORED)
-        case EventKind.INVALID:
-            return replace(trial, status=TrialStatus.INVALID, reason=payload["reason"])
-        case EventKind.FAILED:
-            return replace(trial, status=TrialStatus.FAILED, reason=payload["reason"])
+        case EventKind.INVALID | EventKind.FAILED:
+            return replace(trial, status=TrialStatus[event.kind.name], reason=payload["reason"])
         case _:
             raise ValueError(f"{event.kind} is not about a trial")
 

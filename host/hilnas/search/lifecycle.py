@@ -1,4 +1,4 @@
-"""The life of one trial: export, measurement, estimate, score; each step recorded, none done twice."""
+"""The life of one trial: export, filter, measurement, estimate, score; each step recorded, none done twice."""
 
 import asyncio
 import math
@@ -10,16 +10,26 @@ from hilnas.estimators import Staged
 from hilnas.executors import WorkerDiedError
 from hilnas.export.errors import ExportError
 from hilnas.objectives import Quantity, broken_limit, figure_of, has_limits_before_training, score
+from hilnas.proxies.options import FilterOptions
 from hilnas.search.context import SearchContext
 from hilnas.search.history import RungReached
 from hilnas.search.stages import Stages
-from hilnas.search.work import estimate_architecture, export_provisional, train_rung
+from hilnas.search.work import estimate_architecture, export_provisional, rank_by_proxies, train_rung
 from hilnas.spaces import SpaceError
 from hilnas.store import EventKind
 from hilnas.store.codec import dump
 from hilnas.tasks import TaskError
 from hilnas.tasks.training import TrainingError
-from hilnas.trial import DEVICE_FAULTS, MODEL_FAULTS, Architecture, Estimate, Measurement, ModelFacts, Trial
+from hilnas.trial import (
+    DEVICE_FAULTS,
+    MODEL_FAULTS,
+    Architecture,
+    Estimate,
+    Measurement,
+    ModelFacts,
+    ProxyRank,
+    Trial,
+)
 
 T = TypeVar("T")
 
@@ -56,6 +66,7 @@ class Lifecycle:
         try:
             await self._export(number)
             self._check_limits(number)
+            await self._filter(number)
             if has_limits_before_training(self._setup.objectives):
                 await self._measure(number)  # cheap before dear: what breaks a limit is not trained
                 self._check_limits(number)
@@ -88,6 +99,38 @@ class Lifecycle:
         model = ModelFacts(self._context.models.put(content), facts.bytes, facts.macs, facts.parameters)
         self._append(number, EventKind.EXPORTED, payload={"model": dump(model), "seconds": seconds})
         del self.stages[number]
+
+    async def _filter(self, number: int) -> None:
+        """See that proxies rank the candidate high enough: a second of the host, before seconds of a device."""
+        options = self._setup.recipe.filter
+        if options is None:
+            return
+        found = self._trials[number].proxy_rank or await self._rank(number, options)
+        if found.rank <= 1 - options.keep:
+            why = "".join(f"; {text}" for text in found.scores.values() if isinstance(text, str))
+            raise _Invalid(
+                f"by {' + '.join(options.proxy)} it beats {found.rank:.1%} of {found.reference} architectures, "
+                f"and the filter asks for more than {1 - options.keep:.1%} (filter.keep = {options.keep}){why}"
+            )
+
+    async def _rank(self, number: int, options: FilterOptions) -> ProxyRank:
+        setup, trial = self._setup, self._trials[number]
+        self.stages[number] = "filter"
+        async with self._one_at_a_time[trial.architecture]:
+            known = self._known_rank(trial)
+            if known is not None:
+                found, seconds = known, 0.0
+            else:
+                sample = await self._context.preparation.filter()
+                asked = (sample, trial.architecture, setup.space, setup.task, options, setup.seed)
+                found, seconds = await self._work(rank_by_proxies, *asked, urgent=True)
+        self._append(number, EventKind.RANKED, payload={"rank": dump(found), "seconds": seconds})
+        del self.stages[number]
+        return found
+
+    def _known_rank(self, trial: Trial) -> ProxyRank | None:
+        ranks = (twin.proxy_rank for twin in self._trials if twin.architecture == trial.architecture)
+        return next((rank for rank in ranks if rank is not None), None)
 
     async def _measure(self, number: int) -> None:
         async with asyncio.TaskGroup() as group:

@@ -1,6 +1,7 @@
-"""Long work that is done once for a search: a supernet to train, a search by gradients.
+"""Long work that is done once for a search: a supernet to train, a sample to score, a search by gradients.
 
-What an estimator prepares is done while trials are measured already; what a strategy prepares comes before them.
+What an estimator prepares is done while trials are measured already, what a filter prepares while they are exported;
+what a strategy prepares comes before them.
 """
 
 import asyncio
@@ -16,11 +17,11 @@ from hilnas.plugins import Axis, find
 from hilnas.search.errors import SearchError
 from hilnas.search.history import History
 from hilnas.search.setup import Setup
-from hilnas.search.work import prepare_estimator, prepare_strategy
+from hilnas.search.work import prepare_estimator, prepare_filter, prepare_strategy
 from hilnas.store import ModelFiles
 from hilnas.tasks.training import TrainingError
 
-ESTIMATOR, STRATEGY = "estimator", "strategy"
+ESTIMATOR, FILTER, STRATEGY = "estimator", "filter", "strategy"
 """First word of the key of events that tell of what was prepared."""
 
 
@@ -40,21 +41,31 @@ class Preparation:
         self._setup, self._executor, self._history = setup, executor, history
         self._files, self._append = files, append
         self._folder = folder / "checkpoints"
-        self._task: asyncio.Task[Estimator] | None = None
+        self._estimator: asyncio.Task[Estimator] | None = None
+        self._filter: asyncio.Task[bytes] | None = None
         self.shares: dict[str, float] = {}
         """How much is done of what is under way."""
 
     def start(self) -> None:
-        """Begin with what the estimator prepares, if it does."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._ready(), name="preparation")
-            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
+        """Begin with what the filter and the estimator prepare, if they do."""
+        if self._filter is None and self._setup.recipe.filter is not None:
+            self._filter = asyncio.create_task(self._sample(), name="preparation of the filter")
+            self._filter.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self._estimator is None:
+            self._estimator = asyncio.create_task(self._ready(), name="preparation")
+            self._estimator.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def estimator(self) -> Estimator:
         """Return the estimator when it can answer. SearchError when it will not."""
         self.start()
-        assert self._task is not None
-        return await asyncio.shield(self._task)
+        assert self._estimator is not None
+        return await asyncio.shield(self._estimator)
+
+    async def filter(self) -> bytes:
+        """Return the scores that the filter ranks against. SearchError when there will be none."""
+        self.start()
+        assert self._filter is not None
+        return await asyncio.shield(self._filter)
 
     async def strategy(self) -> bytes:
         """Return what the strategy prepares; nothing, if it doesn't. SearchError when that fails."""
@@ -77,10 +88,11 @@ class Preparation:
 
     async def close(self) -> None:
         """End what is under way; its checkpoint stays."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._task
+        for task in (self._filter, self._estimator):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await task
 
     async def _ready(self) -> Estimator:
         setup, estimator = self._setup, self._setup.estimator
@@ -99,6 +111,18 @@ class Preparation:
             origin,
         )
         return estimator.prepared(content)
+
+    async def _sample(self) -> bytes:
+        setup = self._setup
+        return await self._once(
+            FILTER,
+            prepare_filter,
+            setup.space,
+            setup.task,
+            setup.recipe.filter,
+            setup.seed,
+            self._executor.threads(1),
+        )
 
     async def _once(self, what: str, function: Callable[..., tuple[bytes, float]], *arguments: Any) -> bytes:
         """Return what an earlier session prepared, or do it."""

@@ -92,11 +92,12 @@ def task_facts(task: Task) -> dict[str, Any]:
 def make_setup(recipe: Recipe, task: Task, devices: Sequence[DeviceFacts]) -> Setup:
     """Put the parts together. SearchError when no device can measure an objective."""
     strategy = find(Axis.STRATEGY, recipe.strategy.name)
-    if recipe.search.warm_start and not getattr(strategy, "warm_starts", False):
-        raise OptionsError(
-            f'search.warm_start is set, but the strategy "{recipe.strategy.name}" learns nothing from earlier '
-            'searches: take it out, or search with "rl"'
-        )
+    for key in ("warm_start", "warm_start_proxy"):
+        if getattr(recipe.search, key) and not getattr(strategy, "warm_starts", False):
+            raise OptionsError(
+                f'search.{key} is set, but the strategy "{recipe.strategy.name}" learns nothing from earlier '
+                'searches: take it out, or search with "rl"'
+            )
     objectives = resolve_objectives(recipe, devices)
     _check_runtime(recipe.measurement.runtime, objectives, devices)
     _check_defaults(recipe.measurement.runtime, objectives, devices)

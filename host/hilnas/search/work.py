@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hilnas.estimators import Estimator, Preparing, Staged
-from hilnas.executors import report
+from hilnas.executors import report, save, saved
 from hilnas.objectives import Objective
 from hilnas.options import Options
 from hilnas.recipe import FinalOptions
@@ -13,11 +13,13 @@ from hilnas.spaces import Space
 from hilnas.strategies.base import Preparing as PreparingStrategy
 from hilnas.tasks import Task
 from hilnas.tasks.training import TrainingOptions
-from hilnas.trial import Architecture, Estimate
+from hilnas.trial import Architecture, Estimate, ProxyRank
 
 if TYPE_CHECKING:
     from hilnas.estimators.final import Final
     from hilnas.export import Int8Facts
+    from hilnas.proxies import Scores
+    from hilnas.proxies.options import ProxyOptions, RankOptions
 
 
 def export_provisional(
@@ -83,6 +85,42 @@ def prepare_estimator(
     """Let an estimator do what it needs before it can answer."""
     start = time.perf_counter()
     return estimator.prepare(space, task, seed, threads, origin), time.perf_counter() - start
+
+
+def score_by_proxies(
+    architectures: Sequence[Architecture], space: Space, task: Task, options: "ProxyOptions", seed: int
+) -> list["Scores"]:
+    """Score architectures by zero-cost proxies; tried again, it goes on from its last checkpoint."""
+    from hilnas.proxies import Scorer
+
+    return Scorer(space, task, options, seed).all_of(architectures, report, save, saved())
+
+
+def prepare_filter(
+    space: Space, task: Task, options: "RankOptions", seed: int, threads: int
+) -> tuple[bytes, float]:
+    """Score the sample that a search's filter ranks candidates against."""
+    import torch
+
+    from hilnas.proxies import Reference, sample
+
+    start = time.perf_counter()
+    torch.set_num_threads(threads)
+    scores = score_by_proxies(sample(space, options.reference, seed), space, task, options, seed)
+    return Reference.of(scores).to_bytes(), time.perf_counter() - start
+
+
+def rank_by_proxies(
+    reference: bytes, architecture: Architecture, space: Space, task: Task, options: "RankOptions", seed: int
+) -> tuple[ProxyRank, float]:
+    """Score an architecture, and rank it against what `prepare_filter` returned."""
+    from hilnas.proxies import Reference, Scorer, told
+
+    start = time.perf_counter()
+    sample = Reference.from_bytes(reference)
+    scores = Scorer(space, task, options, seed).scores(architecture)
+    rank = ProxyRank(sample.rank(scores), told(scores), len(sample.scores))
+    return rank, time.perf_counter() - start
 
 
 def prepare_strategy(

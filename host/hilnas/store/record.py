@@ -34,6 +34,7 @@ class EventKind(StrEnum):
     PREPARED = "prepared"
     PROPOSED = "proposed"
     EXPORTED = "exported"
+    RANKED = "ranked"
     MEASURED = "measured"
     RUNG = "rung"
     ESTIMATED = "estimated"

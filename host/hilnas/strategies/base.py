@@ -19,7 +19,8 @@ class Problem:
     objectives: tuple[Objective, ...]
     """What makes up the reward. `objectives.figure_of` reads each one's value and error off a trial."""
     earlier: tuple[Trial, ...] = ()
-    """Final trials of earlier searches of the same space, maybe of other data or devices: hints, not facts."""
+    """Final trials of earlier searches of the same space, maybe of other data or devices, or with the ranks of untrained
+    nets in the place of accuracies: hints, not facts."""
     prepared: bytes = b""
     """What the strategy's own `prepare` returned; see `Preparing`."""
 
