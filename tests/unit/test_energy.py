@@ -144,7 +144,7 @@ def test_a_search_takes_no_energy_of_another_boundary_and_none_that_is_not_there
     setup = Mock(spec_set=["has_energy_objective", "boundaries"])
     setup.has_energy_objective.side_effect = lambda name: name == "pi"
     setup.boundaries = {"pi": "board"}
-    context = SearchContext(setup, "s", *[None] * 7)
+    context = SearchContext(setup, "s", *[None] * 8)
     measured = Measurement("a", "pi", "0" * 64, "", "", Verdict.TRUSTED, energy=energy)
     problem = context.meter_problem(measured)
     assert said in problem
