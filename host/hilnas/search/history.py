@@ -129,7 +129,7 @@ class History:
             self.sessions[-1] = replace(self.sessions[-1], host_energy=taken)
 
     def _prepared(self, what: str, payload: Mapping[str, Any]) -> None:
-        self.prepared[what] = payload["sha256"]
+        self.prepared[what] = payload["content_sha256"]
         self.preparing_s += float(payload["seconds"])
 
     def _tried(self, event: Event) -> None:

@@ -147,7 +147,7 @@ class Preparation:
             self.shares.pop(what, None)
         # A file that was lost is made again, in a later session, and told of again.
         key = f"{what} {len(self._history.sessions)}"
-        self._append(key, {"sha256": self._files.put(content), "seconds": seconds})
+        self._append(key, {"content_sha256": self._files.put(content), "seconds": seconds})
         checkpoint.remove()
         return content
 

@@ -66,7 +66,7 @@ class Findings:
             case EventKind.FAILED:
                 self.failures[event.key, event.trial] = payload["reason"]
             case EventKind.PREPARED:
-                self.prepared[event.key] = (payload["sha256"], float(payload["seconds"]))
+                self.prepared[event.key] = (payload["content_sha256"], float(payload["seconds"]))
             case _:
                 pass
 
@@ -203,7 +203,7 @@ class Study:
             checkpoint=checkpoint,
         )
         self.share.pop(label, None)
-        payload = {"sha256": self._files.put(content), "seconds": seconds}
+        payload = {"content_sha256": self._files.put(content), "seconds": seconds}
         self._append(EventKind.PREPARED, -1, label, payload)
         checkpoint.remove()
         return estimator.prepared(content)
