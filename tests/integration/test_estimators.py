@@ -162,6 +162,7 @@ def test_specialise_by_tables_needs_no_device(undisturbed, tmp_path):
     assert first["latency_ms"] <= 5
     assert second["model"] is None
     assert second["fastest_ms"] > second["target_ms"]
+    assert (tmp_path / "nets" / "here-5ms" / "model.tflite").exists()  # one device, two targets
     shown = hilnas(
         "specialise",
         undisturbed,
@@ -247,6 +248,30 @@ def test_an_asynchronous_search_ends_with_all_its_trials(tmp_path):
     assert len(history.trials) == 7
     assert all(trial.estimate is not None for trial in history.trials)
     assert max(len(reached) for reached in history.rungs.values()) >= 2
+
+
+def test_a_supernet_by_itself_goes_on_after_a_kill(tmp_path):
+    source = toml(recipe(), tmp_path / "recipe.toml")
+    whole = hilnas("supernet", source, "-o", tmp_path / "whole.pt", "--json")
+    assert whole.returncode == 0, whole.stderr
+    out, checkpoint = tmp_path / "killed.pt", tmp_path / "killed.pt.checkpoint"
+    command = [sys.executable, "-m", "hilnas", "supernet", str(source), "-o", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not out.exists()
+    again = hilnas("supernet", source, "-o", out)
+    assert again.returncode == 0, again.stderr
+    assert out.read_bytes() == (tmp_path / "whole.pt").read_bytes()
+    assert not checkpoint.exists()
+    refused = hilnas("supernet", source, "-o", out)
+    assert refused.returncode == 2
+    assert "is there already" in refused.stderr
 
 
 @pytest.mark.parametrize(

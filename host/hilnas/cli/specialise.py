@@ -68,7 +68,12 @@ def specialise_command(
     finally:
         ended.set()
         teller.join()
-    rows = [_written(one, out) for one in found]
+    names = [one.name for one in found]
+    # A device that was asked for twice, with two targets, gets two folders.
+    folders = [
+        one.name if names.count(one.name) == 1 else f"{one.name}-{one.goal.target_ms:g}ms" for one in found
+    ]
+    rows = [_written(one, out / folder) for one, folder in zip(found, folders, strict=True)]
     write_atomically(out / "specialised.json", json.dumps(rows, indent=1).encode())
     if as_json:
         print(json.dumps(rows))
@@ -85,8 +90,8 @@ def _show(console: Console, show: Progress, ended: Event) -> None:
             bar.update(row, description=show.phase, completed=show.done, total=show.total or None)
 
 
-def _written(one: Specialised, out: Path) -> dict[str, Any]:
-    """Write a device's model and architecture, and return what is to be told of it."""
+def _written(one: Specialised, folder: Path) -> dict[str, Any]:
+    """Write a device's model and architecture into a folder, and return what is to be told of it."""
     found, chosen = one.found, one.found.chosen
     fastest = found.fastest
     row: dict[str, Any] = {
@@ -106,7 +111,6 @@ def _written(one: Specialised, out: Path) -> dict[str, Any]:
     }
     if chosen is None:
         return row
-    folder = out / one.name
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.tflite", one.model)
     architecture = json.dumps(chosen.architecture.to_json(), indent=1)

@@ -84,13 +84,21 @@ class SupernetFile:
             ) from error
 
     def check(self, space: Space, name: str) -> None:
-        """See that it is of this space. SupernetError names the first thing that differs."""
+        """See that it is of this space, and whole. SupernetError names the first thing that differs."""
         ours, theirs = json.loads(space_key(space)), json.loads(self.space)
         for what in sorted(ours.keys() | theirs.keys()):
             if ours.get(what) != theirs.get(what):
                 raise SupernetError(
                     f"{name} is of another space: its {what} is {theirs.get(what)}, the recipe's {ours.get(what)}. "
                     "Take the recipe that it was trained with, or train another"
+                )
+        wanted = {key: tensor.shape for key, tensor in space.supernet().state_dict().items()}
+        found = {key: getattr(tensor, "shape", None) for key, tensor in self.weights.items()}
+        for key in sorted(wanted.keys() | found.keys()):
+            if wanted.get(key) != found.get(key):
+                raise SupernetError(
+                    f"{name} is not whole: its tensor {key} is {found.get(key)}, and should be {wanted.get(key)}: "
+                    "copy it again, or train it with `hilnas supernet`"
                 )
 
 

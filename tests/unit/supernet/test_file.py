@@ -1,6 +1,7 @@
 """The file of a supernet: it comes back whole, and what is none, or of another space, is refused."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -55,3 +56,20 @@ def test_another_space_is_named(content):
     other = MBConv((1, 16, 16), 4, MBConvOptions(resolutions=[1.0], kernels=[3], stem_widths=[8, 24]))
     with pytest.raises(SupernetError, match=r"stem\.width is \[8, 16\], the recipe's \[8, 24\]"):
         file.check(other, "net.pt")
+
+
+@pytest.mark.parametrize("damage", ["missing", "narrow", "no tensor", "strange"])
+def test_weights_that_are_not_those_of_the_space_are_named(content, damage):
+    file = SupernetFile.from_bytes(content, "net.pt")
+    weights, key = dict(file.weights), "net.classifier.weight"
+    if damage == "missing":
+        del weights[key]
+    elif damage == "narrow":
+        weights[key] = weights[key][:, :-1]
+    elif damage == "no tensor":
+        weights[key] = 7
+    else:
+        key = "something.else"
+        weights[key] = torch.zeros(1)
+    with pytest.raises(SupernetError, match=f"its tensor {key}"):
+        replace(file, weights=weights).check(SPACE, "net.pt")
