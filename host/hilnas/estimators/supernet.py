@@ -14,7 +14,7 @@ from pydantic import Field
 
 from hilnas.estimators.base import EstimateResult
 from hilnas.estimators.train import CALIBRATION_EXAMPLES, binomial_se, int8_accuracy, to_int8
-from hilnas.executors import report, save, saved
+from hilnas.executors.resumable import go_on
 from hilnas.options import Options as AnyOptions
 from hilnas.spaces import Space
 from hilnas.supernet.file import SupernetError, SupernetFile
@@ -60,10 +60,7 @@ class Supernet:
 
         torch.set_num_threads(threads)
         training = Training(space, task, self.options, seed)
-        before = saved()
-        if before is not None:
-            training.restore(before)
-        training.run(report, save)
+        go_on(training)
         return SupernetFile.of(training.weights, origin, training.facts()).to_bytes()
 
     def prepared(self, content: bytes) -> "Supernet":

@@ -6,16 +6,14 @@ Yu & Huang 2019). In progressive shrinking the teacher is the largest net as its
 statistics of their own: batch-norm uses those of the batch, and whoever takes a net out recalibrates it.
 """
 
-import io
 import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from hilnas.executors.resumable import Resumable
 from hilnas.spaces import Space
 from hilnas.supernet.file import space_key
 from hilnas.supernet.options import SupernetTraining
@@ -27,18 +25,12 @@ from hilnas.tasks.resize import sized
 from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 
 
-@dataclass
-class Training:
-    """A training under way: what it is, and how far."""
+class Training(Resumable):
+    """A training under way."""
 
-    space: Space
-    task: Task
-    options: SupernetTraining
-    seed: int
-    weights: SharedWeights = field(init=False)
-    step: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self, space: Space, task: Task, options: SupernetTraining, seed: int) -> None:
+        self.space, self.task, self.options, self.seed = space, task, options, seed
+        self.checkpoint_s = options.checkpoint_s
         torch.manual_seed(self.seed)
         self._placement = self.options.placement
         self.weights = SharedWeights(self.space, device=self._placement.device)
@@ -54,67 +46,32 @@ class Training:
         )
         self._teacher: SharedWeights | None = None
 
-    def run(
-        self,
-        report: Callable[[float], None] = lambda share: None,
-        save: Callable[[bytes], None] | None = None,
-        until: int | None = None,
-    ) -> None:
-        """Train to the end, or to step `until`. TrainingError when the loss is no longer a number."""
-        saved = time.monotonic()
-        while self.step < (self.steps if until is None else until):
-            self._one_step()
-            self.step += 1
-            if self.step % 10 == 0 or self.step == self.steps:
-                report(self.step / self.steps)
-            if (
-                save is not None
-                and time.monotonic() - saved > self.options.checkpoint_s
-                and self.step < self.steps
-            ):
-                save(self.checkpoint())
-                saved = time.monotonic()
+    def state(self) -> Mapping[str, Any]:
+        """Return weights, the optimizer's state, and the teacher's weights."""
+        return {
+            "weights": self.weights.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "teacher": self._teacher.module.state_dict() if self._teacher is not None else None,
+        }
 
-    def checkpoint(self) -> bytes:
-        """Return all that going on needs."""
-        content = io.BytesIO()
-        torch.save(
-            {
-                "key": self._key(),
-                "step": self.step,
-                "weights": self.weights.module.state_dict(),
-                "optimizer": self._optimizer.state_dict(),
-                "teacher": self._teacher.module.state_dict() if self._teacher is not None else None,
-            },
-            content,
-        )
-        return content.getvalue()
-
-    def restore(self, checkpoint: bytes) -> bool:
-        """Go on from a checkpoint; False, and as before, when it is torn or of another training."""
-        try:
-            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), "cpu", weights_only=True)
-            if kept["key"] != self._key():
-                return False
-            teacher = kept["teacher"]
-            self._teacher = self._of(teacher) if teacher is not None else None
-            self.weights.module.load_state_dict(kept["weights"])
-            self._optimizer.load_state_dict(kept["optimizer"])
-        except Exception:  # noqa: BLE001 - torn files fail in every way; the training begins anew
-            return False
-        self.step = int(kept["step"])
-        return True
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        teacher = state["teacher"]
+        self._teacher = self._of(teacher) if teacher is not None else None
+        self.weights.module.load_state_dict(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
     def facts(self) -> dict[str, Any]:
         """Return how it was trained, for its file; JSON."""
         return {**self.options.model_dump(mode="json"), "seed": self.seed, "steps": self.step}
 
-    def _key(self) -> str:
-        """Name the training: checkpoints of others are not for it."""
+    def key(self) -> str:
+        """Name the training by all that it follows from."""
         task = (type(self.task).__name__, self.task.options.model_dump_json(), self.task.seed)
         return repr((space_key(self.space), task, self.options.model_dump_json(), self.seed))
 
-    def _one_step(self) -> None:
+    def one_step(self) -> None:
+        """Run the nets of a step. TrainingError when the loss is no longer a number."""
         phase = self._paths.phase(self.step)
         if phase > 0 and self._teacher is None and self.options.distillation > 0:
             self._teacher = self._of(self.weights.module.state_dict())

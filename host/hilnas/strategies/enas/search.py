@@ -5,9 +5,7 @@ reward is a net's accuracy on a batch of the other half, by the batch's own stat
 its size cost (Pham et al. 2018, 2.2). The policy gradient is that of the strategy `rl`.
 """
 
-import io
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from hilnas.executors.resumable import Resumable
 from hilnas.predictors.encodings import Encoder
 from hilnas.spaces import Space
 from hilnas.strategies.common import one_thread
@@ -30,9 +29,6 @@ from hilnas.tasks.resize import sized
 from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 from hilnas.trial import Architecture
 
-CHECKPOINT_S = 30.0
-"""Between two checkpoints, at least."""
-
 RewardOf = Callable[[Architecture, float], float]
 """What a net of some accuracy is worth."""
 
@@ -45,8 +41,8 @@ class Found:
     reward: float
 
 
-class EnasSearch:
-    """A search under way; it follows from seed and epoch alone, and goes on from the end of an epoch."""
+class EnasSearch(Resumable):
+    """A search under way; a step of it is an epoch."""
 
     def __init__(
         self, space: Space, task: Task, options: EnasOptions, seed: int, reward_of: RewardOf
@@ -64,27 +60,15 @@ class EnasSearch:
         self._optimizer = torch.optim.AdamW(
             parameter_groups(self.weights.module, options.weight_decay), lr=options.weights_rate
         )
-        self.epoch = 0
+        self.steps = options.weights_epochs
 
-    def run(
-        self,
-        report: Callable[[float], None] = lambda share: None,
-        save: Callable[[bytes], None] | None = None,
-        until: int | None = None,
-    ) -> None:
-        """Search to the end, or to epoch `until`. TrainingError when a loss is no longer a number."""
-        epochs, saved = self.options.weights_epochs, time.monotonic()
-        while self.epoch < (epochs if until is None else until):
-            generator = np.random.default_rng((self.seed, self.epoch))
-            torch.manual_seed(self.seed * 1_000_003 + self.epoch)
-            self._train_weights(generator, lambda share: report((self.epoch + 0.9 * share) / epochs))
-            if self.epoch >= self.options.frozen_share * epochs:
-                self._train_policy(generator)
-            self.epoch += 1
-            report(self.epoch / epochs)
-            if save is not None and time.monotonic() - saved > CHECKPOINT_S and self.epoch < epochs:
-                save(self.checkpoint())
-                saved = time.monotonic()
+    def one_step(self) -> None:
+        """Let the weights learn for an epoch, and then the policy."""
+        generator = np.random.default_rng((self.seed, self.step))
+        torch.manual_seed(self.seed * 1_000_003 + self.step)
+        self._train_weights(generator)
+        if self.step >= self.options.frozen_share * self.steps:
+            self._train_policy(generator)
 
     def found(self) -> list[Found]:
         """Return `draws` different nets of the policy, the best first by their rewards on several batches."""
@@ -99,28 +83,8 @@ class EnasSearch:
         order = sorted(range(len(nets)), key=lambda place: (-rewards[place], place))
         return [Found(nets[place], rewards[place]) for place in order]
 
-    def checkpoint(self) -> bytes:
-        """Return all that going on needs."""
-        content = io.BytesIO()
-        torch.save({"key": self._key(), "epoch": self.epoch, **self._states()}, content)
-        return content.getvalue()
-
-    def restore(self, checkpoint: bytes) -> bool:
-        """Go on from a checkpoint; False, and as before, when it is torn or of another search."""
-        try:
-            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), weights_only=True)
-            if kept["key"] != self._key():
-                return False
-            self.weights.module.load_state_dict(kept["weights"])
-            self.policy.load_state_dict(kept["policy"])
-            self._optimizer.load_state_dict(kept["optimizer"])
-            self._learner.load_state(kept["learner"])
-        except Exception:  # noqa: BLE001 - torn files fail in every way; the search begins anew
-            return False
-        self.epoch = int(kept["epoch"])
-        return True
-
-    def _states(self) -> Mapping[str, Any]:
+    def state(self) -> Mapping[str, Any]:
+        """Return weights, policy, and both optimizers' states."""
         return {
             "weights": self.weights.module.state_dict(),
             "policy": self.policy.state_dict(),
@@ -128,7 +92,15 @@ class EnasSearch:
             "learner": self._learner.state(),
         }
 
-    def _key(self) -> str:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.weights.module.load_state_dict(state["weights"])
+        self.policy.load_state_dict(state["policy"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._learner.load_state(state["learner"])
+
+    def key(self) -> str:
+        """Name the search by all that it follows from."""
         decisions = [(d.name, [str(choice) for choice in d.choices]) for d in self.space.decisions]
         task = (type(self._task).__name__, self._task.options.model_dump_json(), self._task.seed)
         return repr((decisions, task, self.options.model_dump_json(), self.seed))
@@ -137,12 +109,12 @@ class EnasSearch:
         with one_thread():
             return self.policy.draw(count, generator).rows
 
-    def _train_weights(self, generator: np.random.Generator, told: Callable[[float], None]) -> None:
+    def _train_weights(self, generator: np.random.Generator) -> None:
         steps = self._train.per_epoch
         rows = self._draw(steps, generator)
         rate = cosine(self.options.weights_epochs * steps, self.options.warmup_share)
         for number in range(steps):
-            step = self.epoch * steps + number
+            step = self.step * steps + number
             for group in self._optimizer.param_groups:
                 group["lr"] = self.options.weights_rate * rate(step)
             images, labels = self._train.at(step)
@@ -151,18 +123,17 @@ class EnasSearch:
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not math.isfinite(loss.item()):
                 raise TrainingError(
-                    f"the loss of the shared weights is {loss.item()} in epoch {self.epoch + 1}: "
+                    f"the loss of the shared weights is {loss.item()} in epoch {self.step + 1}: "
                     f"lower weights_rate (now {self.options.weights_rate})"
                 )
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self._optimizer.step()
-            told((number + 1) / steps)
 
     def _train_policy(self, generator: np.random.Generator) -> None:
         for number in range(self.options.policy_steps):
             rows = self._draw(self.options.policy_batch, generator)
-            step = self.epoch * self.options.policy_steps + number
+            step = self.step * self.options.policy_steps + number
             with torch.no_grad():
                 rewards = np.array([self._reward(self._encoder.decode(row), step) for row in rows])
             with one_thread():

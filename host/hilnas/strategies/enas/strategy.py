@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hilnas.executors import report, save, saved
+from hilnas.executors.resumable import go_on
 from hilnas.objectives import Objective, Quantity, rewards
 from hilnas.options import Options
 from hilnas.spaces import Space
@@ -49,10 +49,7 @@ class Enas(Strategy):
 
         torch.set_num_threads(threads)
         search = EnasSearch(space, task, options, seed, reward_by(space, objectives, options))
-        before = saved()
-        if before is not None:
-            search.restore(before)
-        search.run(report, save)
+        go_on(search)
         return json.dumps(nets_of(search.found())).encode()
 
     def propose(self, pending: Sequence[Trial]) -> Proposal:

@@ -6,15 +6,14 @@ First order takes the weights as they are for w*. Second order takes one virtual
 gradient through it, with a finite difference for the product of Hessian and vector (eq. 7, 8).
 """
 
-import io
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from hilnas.executors.resumable import Resumable
 from hilnas.spaces import Space
 from hilnas.strategies.gradient.gates import ArchitectureParameters
 from hilnas.strategies.gradient.latency import ExpectedLatency
@@ -23,14 +22,11 @@ from hilnas.tasks import Task
 from hilnas.tasks.batches import Batches, halves
 from hilnas.tasks.training import TrainingError, cosine, parameter_groups
 
-CHECKPOINT_S = 30.0
-"""Between two checkpoints, at least."""
-
 REACH = 0.01
 """Length of the finite difference's step in the space of weights (Liu et al. 2019, footnote 2)."""
 
 
-class GradientSearch:
+class GradientSearch(Resumable):
     """A search under way. It follows from seed and step alone, so that it goes on exactly."""
 
     def __init__(
@@ -52,7 +48,6 @@ class GradientSearch:
         self._train = Batches(task, train, options.batch, seed)
         self._held = Batches(task, held, options.batch, seed + 1)
         self.steps = options.epochs * self._train.per_epoch
-        self.step = 0
         self._weights_by = torch.optim.AdamW(
             parameter_groups(self.mixture, options.weight_decay), lr=options.learning_rate
         )
@@ -63,43 +58,6 @@ class GradientSearch:
             weight_decay=options.architecture_decay,
         )
 
-    def run(
-        self,
-        report: Callable[[float], None] = lambda share: None,
-        save: Callable[[bytes], None] | None = None,
-        until: int | None = None,
-    ) -> None:
-        """Search to the end, or to step `until`. TrainingError when a loss is no longer a number."""
-        saved = time.monotonic()
-        while self.step < (self.steps if until is None else until):
-            self._one_step()
-            self.step += 1
-            report(self.step / self.steps)
-            if save is not None and time.monotonic() - saved > CHECKPOINT_S and self.step < self.steps:
-                save(self.checkpoint())
-                saved = time.monotonic()
-
-    def checkpoint(self) -> bytes:
-        """Return all that going on needs."""
-        content = io.BytesIO()
-        torch.save({"key": self._key(), "step": self.step, **self._states()}, content)
-        return content.getvalue()
-
-    def restore(self, checkpoint: bytes) -> bool:
-        """Go on from a checkpoint; False, and as before, when it is torn or of another search."""
-        try:
-            kept: dict[str, Any] = torch.load(io.BytesIO(checkpoint), "cpu", weights_only=True)
-            if kept["key"] != self._key():
-                return False
-            self.mixture.load_state_dict(kept["weights"])
-            self.parameters.load_state_dict(kept["parameters"])
-            self._weights_by.load_state_dict(kept["weights_by"])
-            self._parameters_by.load_state_dict(kept["parameters_by"])
-        except Exception:  # noqa: BLE001 - torn files fail in every way; the search begins anew
-            return False
-        self.step = int(kept["step"])
-        return True
-
     def expected_ms(self) -> float | None:
         """Return the latency expected of the distribution as it is."""
         if self.latency is None:
@@ -107,7 +65,8 @@ class GradientSearch:
         with torch.no_grad():
             return float(self.latency(self.parameters.probabilities()))
 
-    def _states(self) -> dict[str, Any]:
+    def state(self) -> Mapping[str, Any]:
+        """Return weights, architecture parameters, and both optimizers' states."""
         return {
             "weights": self.mixture.state_dict(),
             "parameters": self.parameters.state_dict(),
@@ -115,12 +74,21 @@ class GradientSearch:
             "parameters_by": self._parameters_by.state_dict(),
         }
 
-    def _key(self) -> str:
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.mixture.load_state_dict(state["weights"])
+        self.parameters.load_state_dict(state["parameters"])
+        self._weights_by.load_state_dict(state["weights_by"])
+        self._parameters_by.load_state_dict(state["parameters_by"])
+
+    def key(self) -> str:
+        """Name the search by all that it follows from."""
         decisions = [(d.name, [str(choice) for choice in d.choices]) for d in self.space.decisions]
         task = (type(self.task).__name__, self.task.options.model_dump_json(), self.task.seed)
         return repr((decisions, task, self.options.model_dump_json(), self.seed, self.target_ms))
 
-    def _one_step(self) -> None:
+    def one_step(self) -> None:
+        """Let the architecture parameters learn, and then the weights."""
         options = self.options
         torch.manual_seed(self._state)
         train, held = (self._placed(half) for half in (self._train, self._held))

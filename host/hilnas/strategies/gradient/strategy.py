@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from hilnas.executors import report, save, saved
+from hilnas.executors.resumable import go_on
 from hilnas.objectives import Objective
 from hilnas.options import Options
 from hilnas.spaces import Space
@@ -68,10 +68,7 @@ class Darts(Strategy):
         torch.set_num_threads(threads)
         latency, target_ms = expected_latency(space, objectives, options)
         search = GradientSearch(space, task, options, seed, latency, target_ms)
-        before = saved()
-        if before is not None:
-            search.restore(before)
-        search.run(report, save)
+        go_on(search)
         probabilities = search.parameters.probabilities()
         found = {
             "log_probabilities": {
