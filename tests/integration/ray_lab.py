@@ -89,7 +89,8 @@ class RayLab:
              "--disable-usage-stats", *arguments],
             stdout=log, stderr=log, cwd=ROOT, start_new_session=True,
             env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}:{os.environ.get('PYTHONPATH', '')}",
-                 "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
+                 "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled",
+                 "GRPC_ENABLE_FORK_SUPPORT": "0"},  # with it, the head's server for clients hangs now and then
         )  # fmt: skip
 
     def _wait(self, number):

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
@@ -18,8 +19,30 @@ _AGAIN_S = 1.0
 
 
 async def result_of(reference: Any) -> Any:
-    """Await what a reference of Ray's, or of its client's, comes to."""
-    return await asyncio.wrap_future(reference.future())
+    """Await what a reference of Ray's, or of its client's, comes to.
+
+    Whoever waits no more leaves Ray's own future as it is: its client fails on one that was cancelled.
+    """
+    loop = asyncio.get_running_loop()
+    awaited: asyncio.Future[Any] = loop.create_future()
+
+    def settle(done: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits
+            loop.call_soon_threadsafe(_pass_on, done, awaited)
+
+    reference.future().add_done_callback(settle)
+    return await awaited
+
+
+def _pass_on(done: Future[Any], awaited: asyncio.Future[Any]) -> None:
+    if awaited.done():
+        return
+    if done.cancelled():
+        awaited.cancel()
+    elif (error := done.exception()) is not None:
+        awaited.set_exception(error)
+    else:
+        awaited.set_result(done.result())
 
 
 class Attempt:

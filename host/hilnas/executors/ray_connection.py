@@ -56,7 +56,7 @@ def connect(address: str) -> Any:
     if failure:
         with contextlib.suppress(Exception):
             ray.shutdown()  # what is half there would stand in the way of the next try
-        raise RayError(f"the Ray cluster at {address} cannot be joined: {failure[0]}. {_REMEDY}")
+        raise RayError(f"the Ray cluster at {address} cannot be joined: {failure[0]}. {_remedy(failure[0])}")
     _keep_signals()
     return ray
 
@@ -65,6 +65,14 @@ _REMEDY = (
     "See `ray status` there; host:port needs this machine to be a node of it (ray start --address=host:port), "
     "ray://host:10001 does not; Python and Ray must be the same versions"
 )
+_FORKS = (
+    "The head's server for clients now and then hangs as it forks: try again, or start the head with "
+    "GRPC_ENABLE_FORK_SUPPORT=0 in its environment, which ends that"
+)
+
+
+def _remedy(failure: BaseException) -> str:
+    return _FORKS if "Ray client server failed" in str(failure) else _REMEDY
 
 
 def check_nodes(ray: Any) -> None:
