@@ -1,10 +1,11 @@
-"""Where a recipe's winner lies beside MobileNetV2 0.25 and a plain three-layer CNN, trained and measured alike.
+"""Where a recipe's winner lies beside nets that everybody knows, trained and measured alike.
 
     python -m tests.benchmarks.recipe_front fashion-mnist                      # runs the recipe first
     python -m tests.benchmarks.recipe_front fashion-mnist --results runs/fashion-mnist
-    python -m tests.benchmarks.recipe_front keyword-spotting --set task.path=clips.npz
+    python -m tests.benchmarks.recipe_front keyword-spotting --set task.path=clips.npz --baseline DS-CNN-S
+    python -m tests.benchmarks.recipe_front fashion-mnist-supernet --baseline MobileNetV2 --baseline MobileNetV3-small
 
-The two baselines get the recipe's own final training, the same export, the same agent and protocol;
+The baselines get the recipe's own final training, the same export, the same agent and protocol;
 the winner's file is measured again between them, so that all figures are of one hour.
 """
 
@@ -26,50 +27,11 @@ from hilnas.estimators.train import CALIBRATION_EXAMPLES, int8_accuracy, to_int8
 from hilnas.farm import Fidelity
 from hilnas.recipe import Recipe, load_recipe
 from hilnas.search.setup import make_task
-from hilnas.spaces.mbconv_module import MBConvNet
-from hilnas.spaces.mbconv_plan import BlockPlan, NetPlan
 from hilnas.tasks import Task
 from hilnas.tasks.training import prepare, train
 from hilnas.trial import Measurement
+from tests.benchmarks.baselines import BASELINES
 from tests.benchmarks.local_device import local_device
-
-
-def mobilenet_v2_025(task: Task) -> nn.Module:
-    """MobileNetV2 at width 0.25 (Sandler et al. 2018, table 2); small pictures keep the first strides of 1."""
-    table = [
-        (1, 16, 1, 1),
-        (6, 24, 2, 1),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    ]
-    blocks = [
-        BlockPlan(
-            f"{width}.{number}",
-            max(8, width // 4),
-            stride if number == 0 else 1,
-            3,
-            expansion,
-            False,
-            "relu6",
-        )
-        for expansion, width, repeats, stride in table
-        for number in range(repeats)
-    ]
-    return MBConvNet(NetPlan(task.shape, task.classes, 8, 2, tuple(blocks), 1280, 0.1))
-
-
-def plain_cnn(task: Task) -> nn.Module:
-    """Three 3x3 convolutions of 32, 64 and 128 channels with batch-norm, ReLU and pooling."""
-    layers: list[nn.Module] = []
-    channels = task.shape[0]
-    for width in (32, 64, 128):
-        layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        layers += [nn.MaxPool2d(2) if width < 128 else nn.AdaptiveAvgPool2d(1)]
-        channels = width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.1), nn.Linear(channels, task.classes))
 
 
 def run_recipe(source: str, overrides: Sequence[str], folder: Path) -> None:
@@ -112,6 +74,12 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--results", type=Path, help="results folder of this recipe; else it is run")
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        choices=BASELINES,
+        help="again for more; else MobileNetV2 0.25, plain CNN",
+    )
     options = parser.parse_args()
     recipe = load_recipe(options.recipe, options.set)
     with tempfile.TemporaryDirectory() as temporary:
@@ -124,9 +92,11 @@ def main() -> None:
     accuracies, minutes = {"winner": best["test_accuracy"]}, {"winner": best["training_s"] / 60}
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     task = make_task(recipe)
-    for name, build in (("MobileNetV2 0.25", mobilenet_v2_025), ("plain CNN", plain_cnn)):
+    for name in options.baseline or ("MobileNetV2 0.25", "plain CNN"):
         torch.manual_seed(recipe.search.seed)
-        models[name], accuracies[name], minutes[name] = train_baseline(name, build(task), task, recipe)
+        models[name], accuracies[name], minutes[name] = train_baseline(
+            name, BASELINES[name](task), task, recipe
+        )
     measured = asyncio.run(measure(models, recipe))
     print(
         f"\n{result['search']['name']}: {result['wall_s'] / 60:.1f} minutes, {len(result['trials'])} trials"

@@ -3,20 +3,16 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
-from hilnas.daemon.estimate import Progress, Wanted, labels_known, study_estimators
+from hilnas.cli.phases import shown
+from hilnas.daemon.estimate import Wanted, labels_known, study_estimators
 from hilnas.recipe import load_recipe
 from hilnas.report.study import study_results, write_study
-
-_TICK_S = 0.5
 
 
 def estimate_command(
@@ -33,17 +29,10 @@ def estimate_command(
     labels = wanted.estimators or (recipe.estimator.name,)
     folder = out or Path("estimates") / recipe.search.name
     console = Console(stderr=as_json, highlight=False, markup=False)
-    ended = Event()
-    shown: list[Progress] = []
-    teller = Thread(target=_show, args=(console, shown, ended), daemon=True)
-    teller.start()
-    try:
+    with shown(console) as show:
         findings = study_estimators(
-            recipe, folder, Wanted(tuple(labels), wanted.architectures, wanted.repeats), shown.append
+            recipe, folder, Wanted(tuple(labels), wanted.architectures, wanted.repeats), show
         )
-    finally:
-        ended.set()
-        teller.join()
     results = study_results(findings, labels_known(findings), top)
     write_study(folder, results, recipe.search.name)
     if as_json:
@@ -51,19 +40,6 @@ def estimate_command(
     else:
         _print(console, results, folder)
     return 0
-
-
-def _show(console: Console, shown: list[Progress], ended: Event) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        row = bar.add_task("starting", total=None)
-        while not ended.wait(_TICK_S):
-            if not shown:
-                continue
-            now = shown[-1]
-            preparing = now.study.share.values() if now.study is not None else ()
-            share = "".join(f", preparing {done:.0%}" for done in preparing)
-            bar.update(row, description=now.phase + share, completed=now.done, total=now.total or None)
 
 
 def _print(console: Console, results: Mapping[str, Any], folder: Path) -> None:

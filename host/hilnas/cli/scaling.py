@@ -3,25 +3,21 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from hilnas.cli.export import read_architecture
-from hilnas.daemon.scale import Progress, Scaled, scale_family
+from hilnas.cli.phases import shown
+from hilnas.daemon.scale import Scaled, scale_family
 from hilnas.farm import FarmOptions, MeasurementOptions
 from hilnas.options import OptionsError
 from hilnas.recipe import Recipe
 from hilnas.search.scaling import Compound, operations
 from hilnas.store.files import write_atomically
 from hilnas.units import parse_quantity
-
-_TICK_S = 0.5
 
 
 def scale_command(
@@ -48,28 +44,14 @@ def scale_command(
     base = read_architecture(file)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
     out.mkdir(parents=True, exist_ok=True)
-    show, ended = Progress(), Event()
-    teller = Thread(target=_show, args=(console, show, ended), daemon=True)
-    teller.start()
-    try:
+    with shown(console) as show:
         found = scale_family(recipe, base, targets_ms, compound, train, farm, measurement, device, out, show)
-    finally:
-        ended.set()
-        teller.join()
     rows = [_written(one, out) for one in found]
     if as_json:
         print(json.dumps(rows))
     else:
         _print(console, rows)
     return 0 if all(row["model"] for row in rows) else 1
-
-
-def _show(console: Console, show: Progress, ended: Event) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        row = bar.add_task("starting", total=None)
-        while not ended.wait(_TICK_S):
-            bar.update(row, description=show.phase, completed=show.done, total=show.total or None)
 
 
 def _written(one: Scaled, out: Path) -> dict[str, Any]:

@@ -3,18 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hilnas.cli.phases import shown
 from hilnas.daemon.specialise import (
     Goal,
-    Progress,
     Settings,
     Specialised,
     read_supernet,
@@ -26,8 +24,6 @@ from hilnas.farm import FarmOptions, MeasurementOptions
 from hilnas.recipe import load_recipe
 from hilnas.store.files import write_atomically
 
-_TICK_S = 0.5
-
 
 def supernet_command(
     source: str | None, out: Path, overrides: Sequence[str], seed: int | None, as_json: bool
@@ -36,7 +32,7 @@ def supernet_command(
     recipe = load_recipe(source, overrides, seed)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         row = bar.add_task(f"training the supernet of {recipe.search.name}", total=1.0)
         seconds = train_supernet(recipe, out, lambda share: bar.update(row, completed=share))
     if as_json:
@@ -60,14 +56,8 @@ def specialise_command(
     recipe = recipe_of(content, str(source), overrides)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
     out.mkdir(parents=True, exist_ok=True)
-    show, ended = Progress(), Event()
-    teller = Thread(target=_show, args=(console, show, ended), daemon=True)
-    teller.start()
-    try:
+    with shown(console) as show:
         found = specialise_all(content, recipe, goals, settings, farm, measurement, out, show)
-    finally:
-        ended.set()
-        teller.join()
     names = [one.name for one in found]
     # A device that was asked for twice, with two targets, gets two folders.
     folders = [
@@ -80,14 +70,6 @@ def specialise_command(
     else:
         _print(console, rows)
     return 0 if all(row["model"] for row in rows) else 1
-
-
-def _show(console: Console, show: Progress, ended: Event) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        row = bar.add_task("starting", total=None)
-        while not ended.wait(_TICK_S):
-            bar.update(row, description=show.phase, completed=show.done, total=show.total or None)
 
 
 def _written(one: Specialised, folder: Path) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """A study of estimators in this process: what `hilnas estimate` calls."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hilnas.daemon.phases import Phases
 from hilnas.estimators import Estimator
 from hilnas.executors import Executor
 from hilnas.options import OptionsError
@@ -30,19 +31,7 @@ class Wanted:
     """Full trainings of each architecture."""
 
 
-@dataclass
-class Progress:
-    """What a study is at, for whoever shows it."""
-
-    phase: str = "starting"
-    done: int = 0
-    total: int = 0
-    study: Study | None = None
-
-
-def study_estimators(
-    recipe: Recipe, folder: Path, wanted: Wanted, show: Callable[[Progress], None] = lambda progress: None
-) -> Findings:
+def study_estimators(recipe: Recipe, folder: Path, wanted: Wanted, show: Phases) -> Findings:
     """Fill the study in a folder, and return what it holds. OptionsError when the folder is of another study."""
     estimators = {label: make_estimator(label, recipe) for label in wanted.estimators}
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,11 +62,9 @@ async def _fill(
     findings: Findings,
     record: Record,
     search_id: str,
-    show: Callable[[Progress], None],
+    show: Phases,
 ) -> None:
-    progress = Progress()
-    show(progress)
-    progress.phase = f"reading {recipe.task.name}"
+    show.phase = f"reading {recipe.task.name}"
     task = await asyncio.to_thread(make_task, recipe)
     space = make_space(recipe, task.shape, task.classes)
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
@@ -86,18 +73,19 @@ async def _fill(
         record.append(search_id, kind, trial, key, payload)
 
     def done() -> None:
-        progress.done += 1
+        show.done += 1
 
-    study = progress.study = Study(recipe, task, space, executor, folder, findings, append)
+    study = Study(recipe, task, space, executor, folder, findings, append)
+    show.inside = study.share
     try:
         study.draw(wanted.architectures)
         count = len(findings.architectures)
-        progress.total = count * (wanted.repeats + len(estimators))
-        progress.done = len(findings.truths) + sum(label in estimators for label, _ in findings.answers)
+        show.total = count * (wanted.repeats + len(estimators))
+        show.done = len(findings.truths) + sum(label in estimators for label, _ in findings.answers)
         for label, estimator in estimators.items():
-            progress.phase = f"asking {label}"
+            show.phase = f"asking {label}"
             await study.ask_all(label, estimator, done)
-        progress.phase = "training in full"
+        show.phase = "training in full"
         await study.train_all(wanted.repeats, done)
     finally:
         await executor.close()

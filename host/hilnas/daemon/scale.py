@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hilnas.daemon.measure import Bench, bench
+from hilnas.daemon.phases import Phases
 from hilnas.executors import Executor
 from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
 from hilnas.plugins import Axis, find
@@ -18,15 +19,6 @@ from hilnas.search.work import export_provisional, train_winner
 from hilnas.spaces import Space
 from hilnas.tasks import Task
 from hilnas.trial import DEVICE_FAULTS, FIGURE_VERDICTS, Architecture, Measurement
-
-
-@dataclass
-class Progress:
-    """What is going on, for whoever shows it."""
-
-    phase: str = "starting"
-    done: int = 0
-    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,7 @@ def scale_family(
     measurement: MeasurementOptions,
     device: str,
     folder: Path,
-    show: Progress,
+    show: Phases,
 ) -> list[Scaled]:
     """Find a member of the base's family for each target, train it as [final] says, and measure it in full."""
     return asyncio.run(
@@ -71,7 +63,7 @@ async def _family(
     measurement: MeasurementOptions,
     device: str,
     folder: Path,
-    show: Progress,
+    show: Phases,
 ) -> list[Scaled]:
     show.phase = f"reading {recipe.task.name}"
     task = await asyncio.to_thread(make_task, recipe)
@@ -110,7 +102,7 @@ async def _finished(
     place: Bench,
     executor: Executor,
     train: bool,
-    show: Progress,
+    show: Phases,
 ) -> list[Scaled]:
     """Train and measure each member; one that serves two targets once."""
     done: dict[str, Scaled] = {}

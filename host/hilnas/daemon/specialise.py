@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hilnas.daemon.measure import Bench, bench
+from hilnas.daemon.phases import Phases
 from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.executors import Executor
 from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
@@ -65,15 +66,6 @@ class Specialised:
     """Accuracies of the int8 file, validation and test, and whether the fine-tuned one was better."""
 
 
-@dataclass
-class Progress:
-    """What is going on, for whoever shows it."""
-
-    phase: str = "reading the supernet"
-    done: int = 0
-    total: int = 0
-
-
 def read_supernet(source: Path) -> bytes:
     """Return a supernet's file: the file itself, or that of a search in a results folder."""
     if source.is_dir():
@@ -111,7 +103,7 @@ def specialise_all(
     farm: FarmOptions,
     measurement: MeasurementOptions,
     folder: Path,
-    show: Progress,
+    show: Phases,
 ) -> list[Specialised]:
     """Find a net for each goal, one after the other."""
     return asyncio.run(_all(content, recipe, goals, settings, farm, measurement, folder, show))
@@ -125,8 +117,9 @@ async def _all(
     farm: FarmOptions,
     measurement: MeasurementOptions,
     folder: Path,
-    show: Progress,
+    show: Phases,
 ) -> list[Specialised]:
+    show.phase = f"reading {recipe.task.name}"
     task = await asyncio.to_thread(make_task, recipe)
     space = make_space(recipe, task.shape, task.classes)
     SupernetFile.from_bytes(content, "the supernet").check(space, "the supernet")
