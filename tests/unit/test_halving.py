@@ -69,6 +69,40 @@ def test_the_last_group_may_be_short():
     assert _conduct(Plan(rungs=2, eta=2, group=4), {0: 0.1, 1: 0.2, 2: 0.3}) == {0: 0, 1: 1, 2: 1}
 
 
+@pytest.mark.parametrize("group", [4, 9])
+@pytest.mark.parametrize("order", range(6))
+def test_a_state_that_is_made_again_from_results_decides_as_it_would_have(group, order):
+    quality = {trial: (trial * 7 % 9) / 10 for trial in range(9)}
+    plan = Plan(rungs=3, eta=3, group=group)
+    whole = _conduct(plan, quality)
+    halving, generator = Halving(plan), np.random.default_rng(order)
+    for trial in quality:
+        halving.came(trial)
+    results, done, running = [], {}, dict.fromkeys(quality, 0)
+    while running:
+        trial = int(generator.choice(sorted(running)))
+        results.append((trial, running.pop(trial)))
+        # The host is killed after every result: all that is left are results, and who has ended.
+        halving = Halving(plan)
+        for known, accuracy in quality.items():
+            halving.came(known)
+            mine = [rung for other, rung in results if other == known]
+            for rung in mine:
+                halving.result(known, rung, accuracy)
+            if known in done or plan.rungs - 1 in mine:
+                halving.gone(known)
+                done.setdefault(known, plan.rungs - 1)
+        while decided := halving.decisions():
+            for other, goes_on in decided.items():
+                rung = max(rung for one, rung in results if one == other)
+                if goes_on:
+                    running[other] = rung + 1
+                else:
+                    done[other] = rung
+                    halving.gone(other)
+    assert done == whole
+
+
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_asynchronous_promotion_finds_the_best_and_ends(order):
     quality = {trial: float(value) for trial, value in enumerate(np.random.default_rng(0).random(40))}

@@ -19,7 +19,13 @@ def write(tmp_path, text):
 
 
 def test_all_shipped_recipes_are_valid():
-    assert set(shipped()) == {"quickstart", "fashion-mnist", "keyword-spotting"}
+    assert set(shipped()) == {
+        "quickstart",
+        "fashion-mnist",
+        "fashion-mnist-supernet",
+        "keyword-spotting",
+        "keyword-spotting-supernet",
+    }
     for name in shipped():
         assert load_recipe(name).search.name == name
 

@@ -11,7 +11,7 @@ in turn, so that slow starters are not always lost.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -86,22 +86,23 @@ class Halving:
                 self._open.discard(trial)
         return found
 
-    def _in_groups(self) -> Iterator[tuple[int, bool]]:
+    def _in_groups(self, short: bool = False) -> Iterator[tuple[int, bool]]:
+        """Decide by all that had a result of the rung, also those that have gone on since: so a resumed search, which
+        meets them again on other rungs, decides as it would have. A `short` group waits for no one to be proposed."""
         assert self.plan.group is not None
         for unit in sorted({trial // self.plan.group for trial in self._waiting}):
             members = range(unit * self.plan.group, (unit + 1) * self.plan.group)
-            if not self._came.issuperset(members):
-                continue  # one is still to be proposed
-            under_way = [trial for trial in members if trial in self._open]
-            rung = min(self._waiting[trial].rung for trial in under_way if trial in self._waiting)
-            here = [trial for trial in under_way if trial in self.results[rung]]
-            if len(here) == len(under_way):
-                yield from self._best(here, math.ceil(len(here) / self.plan.eta))
-
-    def _best(self, here: list[int], count: int) -> Iterator[tuple[int, bool]]:
-        ranked = sorted(here, key=lambda trial: (-self.results[self._waiting[trial].rung][trial], trial))
-        for place, trial in enumerate(ranked):
-            yield trial, place < count
+            if not (short or self._came.issuperset(members)):
+                continue
+            rung = min(self._waiting[trial].rung for trial in members if trial in self._waiting)
+            results = self.results[rung]
+            if any(trial in self._open and trial not in results for trial in members):
+                continue
+            here = [trial for trial in members if trial in results]
+            best = _best(results, here, self.plan.eta)
+            for trial in here:
+                if trial in self._waiting and self._waiting[trial].rung == rung:
+                    yield trial, trial in best
 
     def _asynchronous(self) -> Iterator[tuple[int, bool]]:
         for trial, waiting in sorted(self._waiting.items()):
@@ -114,7 +115,16 @@ class Halving:
                 yield trial, False
 
     def _stuck(self) -> dict[int, bool]:
-        """Decide where nothing else can happen: the lowest rung's best goes on, the others of that rung do not."""
+        """Decide where nothing else can happen: of the lowest rung's the best go on, the others do not."""
+        if self.plan.group is not None:
+            return dict(self._in_groups(short=True))
         lowest = min(waiting.rung for waiting in self._waiting.values())
         here = [trial for trial, waiting in self._waiting.items() if waiting.rung == lowest]
-        return dict(self._best(here, math.ceil(len(here) / self.plan.eta)))
+        best = _best(self.results[lowest], here, self.plan.eta)
+        return {trial: trial in best for trial in here}
+
+
+def _best(results: Mapping[int, float], trials: Sequence[int], eta: int) -> set[int]:
+    """Return one in `eta` of some trials, rounded up; the earlier one where two are equal."""
+    ranked = sorted(trials, key=lambda trial: (-results[trial], trial))
+    return set(ranked[: math.ceil(len(ranked) / eta)])

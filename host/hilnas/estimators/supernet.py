@@ -20,7 +20,7 @@ from hilnas.spaces import Space
 from hilnas.supernet.file import SupernetError, SupernetFile
 from hilnas.supernet.options import SupernetTraining
 from hilnas.tasks import Task
-from hilnas.tasks.training import Batch, float_accuracy, prepare, recalibrate
+from hilnas.tasks.training import Batch, prepare, recalibrate
 from hilnas.trial import Architecture, Estimate
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Supernet:
         return Supernet(self.options, content)
 
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
-        """Take the candidate out, recalibrate, export, evaluate."""
+        """Take the candidate out, recalibrate, export, evaluate the int8 file; the float net would cost as much again."""
         size = space.input_shape(architecture)[1:]
         module = self.net(architecture, space, task, seed)
         calibration = prepare(task, task.split("train").subset(CALIBRATION_EXAMPLES, seed), size)
@@ -81,7 +81,6 @@ class Supernet:
                 estimator="supernet",
                 accuracy=accuracy,
                 accuracy_se=binomial_se(accuracy, count),
-                float_accuracy=float_accuracy(module, validation),
                 model_sha256=None,
                 details={"recalibration": float(self.options.recalibration), "examples": float(count)},
             ),

@@ -49,10 +49,15 @@ class Stages:
             reached.append(one)
             self._halving.result(number, rung, one.estimate.accuracy)
         self.gone(number)
-        others = [
-            [one.estimate for one in rungs] for other, rungs in self._history.rungs.items() if other != number
+        return self._estimator.concluded([one.estimate for one in reached], self._known(number))
+
+    def _known(self, number: int) -> list[list[Estimate]]:
+        """Return the rungs of all that was learned from before a trial was proposed: who is quick changes nothing."""
+        history = self._history
+        seen = {one for before, group in history.observations if before <= number for one in group}
+        return [
+            [one.estimate for one in history.rungs[other]] for other in sorted(seen & history.rungs.keys())
         ]
-        return self._estimator.concluded([one.estimate for one in reached], others)
 
     async def _goes_on(self, number: int) -> bool:
         self._waiting[number] = asyncio.get_running_loop().create_future()
