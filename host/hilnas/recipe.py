@@ -16,6 +16,8 @@ from hilnas.options import Options, OptionsError, nearest, parse_options
 from hilnas.plugins import Axis, options_of
 from hilnas.proxies.options import FilterOptions, WarmStartOptions
 
+LAB = "lab:"
+"""Begins the name or the id of a search of the same lab, in place of a results folder."""
 QUICKSTART = "quickstart"
 """The recipe that `hilnas run` takes when it is given none."""
 
@@ -36,7 +38,8 @@ class SearchOptions(Options):
     group: int = Field(4, ge=1)
     """Trials that the strategy observes at a time, in the order of proposal."""
     warm_start: tuple[str, ...] = ()
-    """Results folders of earlier searches of the same space, to learn from before the first trial."""
+    """Results folders of earlier searches of the same space, to learn from before the first trial; in a lab also
+    "lab:NAME", a search there."""
     warm_start_proxy: WarmStartOptions | None = None
     """Zero-cost proxies whose ranks of a sample are learned from before the first trial."""
     patience: float = Field(3.0, gt=1)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -344,3 +345,56 @@ def test_a_study_tells_how_estimators_rank_and_goes_on(tmp_path):
     other = hilnas(*arguments, "--set", "final.epochs=2")
     assert other.returncode == 2
     assert "[final] is not what the study" in other.stderr
+    asked_otherwise = hilnas(*arguments, "--set", "estimator.epochs=3")
+    assert asked_otherwise.returncode == 2
+    assert "supernet has settings" in asked_otherwise.stderr
+    assert "begin another with --out" in asked_otherwise.stderr
+    # It is no search, and is not taken for one; but the supernet that it trained can be used.
+    for command in (("report", tmp_path / "study"), ("run", source, "--out", tmp_path / "study", "--resume")):
+        refused = hilnas(*command)
+        assert refused.returncode in (1, 2)
+        assert "study of estimators" in refused.stderr
+        assert "Traceback" not in refused.stderr
+    learned = toml({**recipe(), "search": {**recipe()["search"], "warm_start": [str(tmp_path / "study")]}},
+                   tmp_path / "learned.toml")  # fmt: skip
+    refused = hilnas("run", learned, "--out", tmp_path / "learned")
+    assert refused.returncode == 2
+    assert "study of estimators" in refused.stderr
+    made = hilnas(
+        "specialise", tmp_path / "study", "--target", "50 ms", "--candidates", "12", "-o", tmp_path / "out"
+    )
+    assert made.returncode == 0, made.stderr
+
+
+def test_a_study_keeps_out_of_a_searchs_folder(undisturbed, tmp_path):
+    source = toml(recipe(), tmp_path / "recipe.toml")
+    before = [event.kind for event in events(undisturbed)]
+    refused = hilnas("estimate", source, "--out", undisturbed, "--architectures", "3")
+    assert refused.returncode == 2
+    assert "holds a search" in refused.stderr
+    assert [event.kind for event in events(undisturbed)] == before
+
+
+def test_a_supernet_of_another_split_is_refused_before_a_search_begins(undisturbed, tmp_path):
+    (file,) = (undisturbed / "weights").glob("*.pt")
+    data = recipe()
+    source = toml({**data, "estimator": {"name": "supernet", "file": str(file)}}, tmp_path / "recipe.toml")
+    refused = hilnas("run", source, "--out", tmp_path / "run", "--seed", "5")
+    assert refused.returncode == 2
+    assert "was trained with search.seed" in refused.stderr
+    assert not (tmp_path / "run" / "record.sqlite").exists()
+    leaking = hilnas("specialise", file, "--target", "5 ms", "--set", "task.validation_share=0.3")
+    assert leaking.returncode == 2
+    assert "was trained with [task]" in leaking.stderr
+
+
+def test_a_device_that_does_not_come_costs_the_others_nothing(undisturbed, tmp_path):
+    done = hilnas(
+        "specialise", undisturbed, "--local", "--device", "absent", "--wait", "3", "--target", "50 ms",
+        "--candidates", "12", "-o", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    here, absent = json.loads(done.stdout)
+    assert Path(here["model"]).read_bytes()[4:8] == b"TFL3"
+    assert absent["model"] is None
+    assert "absent" in absent["failure"]

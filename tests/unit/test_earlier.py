@@ -1,5 +1,7 @@
 """Warm start: what is read from the results folders of earlier searches."""
 
+from contextlib import closing
+
 import pytest
 
 from hilnas.options import OptionsError
@@ -51,6 +53,19 @@ def test_final_trials_come_back_with_their_figures(earlier):
     assert [trial.score for trial in read] == [trial.score for trial in told]
     assert [trial.number for trial in read] == list(range(len(told)))
     assert len(read_earlier([str(folder), str(folder)], SPACE)) == 2 * len(told)
+
+
+def test_a_search_of_the_same_lab_is_named_by_its_name_or_its_id(earlier):
+    _, folder = earlier
+    with closing(Record.in_folder(folder)) as record:
+        (search,) = record.searches()
+        by_name = read_earlier(["lab:s"], SPACE, record)
+        assert by_name == read_earlier([f"lab:{search.id[:6]}"], SPACE, record)
+        assert by_name == read_earlier([str(folder)], SPACE)
+        with pytest.raises(OptionsError, match='"other" of a lab: there is none of that name'):
+            read_earlier(["lab:other"], SPACE, record)
+    with pytest.raises(OptionsError, match="this search is in none; submit it"):
+        read_earlier(["lab:s"], SPACE)
 
 
 def test_architectures_of_another_space_are_left_out(earlier):

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
+from hilnas.strategies.enas.options import EnasOptions
+from hilnas.strategies.enas.search import EnasSearch
 from hilnas.supernet.options import SupernetTraining
 from hilnas.supernet.training import Training
 from hilnas.tasks.digits import Digits, DigitsOptions
@@ -55,6 +57,17 @@ def test_a_supernet_trains_in_mixed_precision(sampling):
     training.run()
     assert all(tensor.isfinite().all() for tensor in training.weights.module.state_dict().values())
     assert training.weights.module.net.stem.conv.weight.dtype == torch.float32
+
+
+def test_enas_trains_in_mixed_precision():
+    options = EnasOptions(
+        weights_epochs=1, frozen_share=0, policy_steps=1, policy_batch=2, draws=4, precision="bfloat16"
+    )
+    search = EnasSearch(SPACE, TASK, options, 0, lambda net, accuracy: accuracy)
+    search.run()
+    assert all(tensor.isfinite().all() for tensor in search.weights.module.state_dict().values())
+    assert search.weights.module.net.stem.conv.weight.dtype == torch.float32
+    assert len(search.found()) == 4
 
 
 def test_auto_is_exact_on_a_processor():

@@ -51,7 +51,9 @@ def _print(console: Console, results: Mapping[str, Any], folder: Path) -> None:
     table.add_column("estimator")
     for heading in ("Kendall τ", "95 %", "Spearman", "regret", "s each", "cheaper", "s once"):
         table.add_column(heading, justify="right")
-    for row in sorted(results["estimators"], key=lambda row: -(row["kendall"] or -2)):
+    for row in sorted(
+        results["estimators"], key=lambda row: -2 if row["kendall"] is None else row["kendall"], reverse=True
+    ):
         cheaper, regret = row["cheaper_than_full"], row["regret"]
         table.add_row(
             row["estimator"],
@@ -73,11 +75,9 @@ def _print(console: Console, results: Mapping[str, Any], folder: Path) -> None:
         console.print(
             f"Two full trainings with seeds of their own agree with Kendall τ {_short(full['repeats']['kendall'])}"
         )
-    for row in results["estimators"]:
+    for name, row in [("full training", full), *((row["estimator"], row) for row in results["estimators"])]:
         if row["failed"]:
-            console.print(
-                f"{row['estimator']} gave no answer for {row['failed']}, the last: {row['last_failure']}"
-            )
+            console.print(f"{name} gave no answer for {row['failed']}, the last: {row['last_failure']}")
     console.print(f"Results: {folder}/estimate.json, estimate.html")
 
 

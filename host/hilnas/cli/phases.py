@@ -37,10 +37,11 @@ def _draw(console: Console, phases: Phases, ended: Event) -> None:
 
 
 def _tell(console: Console, phases: Phases, ended: Event) -> None:
-    said = ("", 0)
+    said: tuple[str, int, tuple[int, ...]] = ("", 0, ())
     while not ended.wait(_TICK_S):
-        now = (phases.phase, phases.done * _LINES // phases.total if phases.total else 0)
+        shares = tuple(int(share * _LINES) for share in dict(phases.inside).values())
+        now = (phases.phase, phases.done * _LINES // phases.total if phases.total else 0, shares)
         if now != said:
             count = f": {phases.done}/{phases.total}" if phases.total else ""
-            console.print(f"{phases.phase}{count}")
+            console.print(f"{phases}{count}")
             said = now

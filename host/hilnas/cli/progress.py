@@ -54,7 +54,11 @@ class Progress:
             self._began = time.monotonic()
             self._ended_before = self._ended()
             self._tell_changed_budget(run)
-        if self.console.is_terminal or event.kind not in _ENDS:
+        if self.console.is_terminal:
+            return
+        if event.kind is EventKind.PREPARED:
+            self.say(f"the {event.key.split(' ')[0]} is prepared: {event.payload['seconds']:.0f} s")
+        if event.kind not in _ENDS:
             return
         score = run.history.trials[event.trial].score
         what = _in_words(run, score) if score is not None else event.payload["reason"]

@@ -10,7 +10,7 @@ from hilnas.cli.words import Cpus, DeviceName, Json, Listen, Runtime, Set, Threa
 
 EXAMPLES = (
     "Examples:  hilnas scale runs/fashion/architecture.json --recipe fashion-mnist --target '0.2 ms' --target '1 ms'  |  "
-    "hilnas scale net.json --recipe mine.toml --target '4 ms' --device pi4 --listen 0.0.0.0:50817 --no-train"
+    "hilnas scale net.json --recipe mine.toml --target '4 ms' --device pi4 --listen 127.0.0.1:50817 --no-train"
 )
 
 

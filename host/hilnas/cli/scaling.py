@@ -51,12 +51,18 @@ def scale_command(
         print(json.dumps(rows))
     else:
         _print(console, rows)
-    return 0 if all(row["model"] for row in rows) else 1
+    return 0 if all(row["within_target"] for row in rows) else 1
 
 
 def _written(one: Scaled, out: Path) -> dict[str, Any]:
     """Write a member's model and architecture, and return what is to be told of it."""
-    row: dict[str, Any] = {"target_ms": one.target_ms, "model": None, "latency_ms": None, "verdict": None}
+    row: dict[str, Any] = {
+        "target_ms": one.target_ms,
+        "model": None,
+        "latency_ms": None,
+        "verdict": None,
+        "within_target": False,
+    }
     if one.member is None or one.measurement is None:
         return row
     folder = out / f"{one.target_ms:g}ms"
@@ -75,6 +81,8 @@ def _written(one: Scaled, out: Path) -> dict[str, Any]:
         screened_ms=one.member.latency_ms,
         latency_ms=latency.median_ms if latency else None,
         verdict=one.measurement.verdict.value,
+        within_target=latency is not None and latency.median_ms <= one.target_ms,
+        failure=one.measurement.message if latency is None else "",
         device=one.measurement.device,
         input=list(one.member.space.input_shape(one.member.architecture)),
         architecture=net,
@@ -109,5 +117,10 @@ def _print(console: Console, rows: Sequence[dict[str, Any]]) -> None:
                 f"{row['target_ms']:.4g} ms: not even the smallest net of the family keeps to it: raise --target, or "
                 "take a smaller base"
             )
+        elif row["latency_ms"] is None:
+            console.print(
+                f"{row['target_ms']:.4g} ms: {row['model']} gave no figure: {row['verdict']} {row['failure']}"
+            )
         else:
-            console.print(f"{row['target_ms']:.4g} ms: {row['model']}")
+            above = "" if row["within_target"] else ", above the target when it was measured in full"
+            console.print(f"{row['target_ms']:.4g} ms: {row['model']}{above}")

@@ -234,9 +234,15 @@ def _print_table(found: Any) -> None:
 
 def _make_absolute(data: dict[str, Any]) -> None:
     """Make paths of a recipe hold from the daemon's own folder too."""
-    task = data.get("task", {})
-    if isinstance(task.get("path"), str) and Path(task["path"]).exists():
-        task["path"] = str(Path(task["path"]).resolve())
-    earlier = data.get("search", {}).get("warm_start")
-    if earlier:
-        data["search"]["warm_start"] = [str(Path(folder).resolve()) for folder in earlier]
+    from hilnas.recipe import LAB
+
+    for section, key in (("task", "path"), ("estimator", "file"), ("strategy", "table")):
+        named = data.get(section, {}).get(key)
+        if isinstance(named, str) and Path(named).exists():
+            data[section][key] = str(Path(named).resolve())
+    for section, key in (("search", "warm_start"), ("estimator", "records")):
+        folders = data.get(section, {}).get(key)
+        if folders:
+            data[section][key] = [
+                folder if folder.startswith(LAB) else str(Path(folder).resolve()) for folder in folders
+            ]

@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hilnas.cli.phases import shown
@@ -15,6 +14,7 @@ from hilnas.daemon.specialise import (
     Goal,
     Settings,
     Specialised,
+    goal_name,
     read_supernet,
     recipe_of,
     specialise_all,
@@ -22,19 +22,23 @@ from hilnas.daemon.specialise import (
 from hilnas.daemon.supernet import train_supernet
 from hilnas.farm import FarmOptions, MeasurementOptions
 from hilnas.recipe import load_recipe
+from hilnas.search.specialise import Specialisation
 from hilnas.store.files import write_atomically
 
 
 def supernet_command(
     source: str | None, out: Path, overrides: Sequence[str], seed: int | None, as_json: bool
 ) -> None:
-    """Train with a bar, and say where the file is."""
+    """Train, and say where the file is."""
     recipe = load_recipe(source, overrides, seed)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        row = bar.add_task(f"training the supernet of {recipe.search.name}", total=1.0)
-        seconds = train_supernet(recipe, out, lambda share: bar.update(row, completed=share))
+    with shown(console) as show:
+        show.phase, show.total = f"training the supernet of {recipe.search.name}, percent", 100
+
+        def told(share: float) -> None:
+            show.done = int(100 * share)
+
+        seconds = train_supernet(recipe, out, told)
     if as_json:
         print(json.dumps({"file": str(out), "seconds": seconds}))
     else:
@@ -56,15 +60,15 @@ def specialise_command(
     recipe = recipe_of(content, str(source), overrides)
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
     out.mkdir(parents=True, exist_ok=True)
+    folders = iter(_folders(goals))
+    rows: list[dict[str, Any]] = []
+
+    def keep(one: Specialised) -> None:
+        rows.append(_written(one, out / next(folders)))
+        write_atomically(out / "specialised.json", json.dumps(rows, indent=1).encode())
+
     with shown(console) as show:
-        found = specialise_all(content, recipe, goals, settings, farm, measurement, out, show)
-    names = [one.name for one in found]
-    # A device that was asked for twice, with two targets, gets two folders.
-    folders = [
-        one.name if names.count(one.name) == 1 else f"{one.name}-{one.goal.target_ms:g}ms" for one in found
-    ]
-    rows = [_written(one, out / folder) for one, folder in zip(found, folders, strict=True)]
-    write_atomically(out / "specialised.json", json.dumps(rows, indent=1).encode())
+        specialise_all(content, recipe, goals, settings, farm, measurement, out, show, keep)
     if as_json:
         print(json.dumps(rows))
     else:
@@ -72,26 +76,42 @@ def specialise_command(
     return 0 if all(row["model"] for row in rows) else 1
 
 
+def _folders(goals: Sequence[Goal]) -> list[str]:
+    """Name a folder for each goal: by its device or table, what tells it from others of that name, and a number."""
+    found: list[str] = []
+    for goal in goals:
+        name = goal_name(goal)
+        if sum(goal_name(other) == name for other in goals) > 1:
+            name = f"{name}-{goal.target_ms:g}ms"
+        same = found.count(name)
+        found.append(f"{name}-{same + 1}" if same else name)
+    return found
+
+
 def _written(one: Specialised, folder: Path) -> dict[str, Any]:
     """Write a device's model and architecture into a folder, and return what is to be told of it."""
-    found, chosen = one.found, one.found.chosen
-    fastest = found.fastest
+    found, target_ms = one.found, one.goal.target_ms
     row: dict[str, Any] = {
         "device": one.name,
-        "device_class": found.source.device_class,
+        "device_class": found.source.device_class if found else None,
         "by_table": str(one.goal.table) if one.goal.table else None,
-        "target_ms": one.goal.target_ms,
-        "tried": len(found.trials),
-        "within_target": sum(
-            (found.latency_ms(t) or one.goal.target_ms + 1) <= one.goal.target_ms for t in found.trials
-        ),
-        "fastest_ms": found.latency_ms(fastest) if fastest else None,
+        "target_ms": target_ms,
+        "tried": len(found.trials) if found else 0,
+        "within_target": 0,
+        "fastest_ms": None,
         "latency_ms": None,
         "verdict": None,
         "model": None,
+        "failure": one.failure,
         **one.facts,
     }
+    if found is None:
+        return row
+    fastest, chosen = found.fastest, found.chosen
+    row["fastest_ms"] = found.latency_ms(fastest) if fastest else None
+    row["within_target"] = sum((found.latency_ms(t) or target_ms + 1) <= target_ms for t in found.trials)
     if chosen is None:
+        row["failure"] = _why_none(found)
         return row
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "model.tflite", one.model)
@@ -104,6 +124,24 @@ def _written(one: Specialised, folder: Path) -> dict[str, Any]:
         architecture=chosen.architecture.to_json(),
     )
     return row
+
+
+def _why_none(found: Specialisation) -> str:
+    """Say why no net was chosen, and what to do."""
+    target = f"{found.target_ms:.4g} ms"
+    if found.fastest is None:
+        last = next((trial.reason for trial in reversed(found.trials) if trial.reason), "")
+        return f"none of {len(found.trials)} nets gave a figure, the last: {last}"
+    finals = [ms for trial in found.finals if (ms := found.latency_ms(trial)) is not None]
+    if finals:
+        return (
+            f"{len(found.finals)} nets kept to {target} when they were screened and none when it was measured in full, "
+            f"the nearest takes {min(finals):.4g} ms: raise --target a little, or --candidates"
+        )
+    return (
+        f"none of {len(found.trials)} nets keeps to {target}, the fastest takes {found.latency_ms(found.fastest):.4g} ms: "
+        "raise --target or --candidates, or train a supernet of a space with smaller nets"
+    )
 
 
 def _print(console: Console, rows: Sequence[dict[str, Any]]) -> None:
@@ -132,18 +170,7 @@ def _print(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             "(table): by the sum of its parts, not measured: `hilnas measure` the model on the device"
         )
     for row in rows:
-        if row["model"] is None:
-            fastest = (
-                "none gave a figure"
-                if row["fastest_ms"] is None
-                else f"the fastest takes {row['fastest_ms']:.4g} ms"
-            )
-            console.print(
-                f"{row['device']}: none of {row['tried']} nets keeps to {row['target_ms']:.4g} ms, {fastest}: "
-                "raise --target or --candidates, or train a supernet of a space with smaller nets"
-            )
-        else:
-            console.print(f"{row['device']}: {row['model']}")
+        console.print(f"{row['device']}: {row['model'] or row['failure']}")
 
 
 def _percent(share: float | None) -> str:

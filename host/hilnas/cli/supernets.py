@@ -18,7 +18,7 @@ SUPERNET_EXAMPLES = (
 SPECIALISE_EXAMPLES = (
     "Examples:  hilnas specialise fashion.pt --local --target '0.2 ms'  |  "
     "hilnas specialise runs/fashion --device pi4 --device pi5 --target '4 ms' --target '2 ms' "
-    "--listen 0.0.0.0:50817  |  hilnas specialise fashion.pt --table pi4.jsonl --target '4 ms' --fine-tune 3"
+    "--listen 127.0.0.1:50817  |  hilnas specialise fashion.pt --table pi4.jsonl --target '4 ms' --fine-tune 3"
 )
 
 

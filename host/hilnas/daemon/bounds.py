@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from hilnas.options import OptionsError
 from hilnas.plugins import Axis
-from hilnas.recipe import Recipe
+from hilnas.recipe import LAB, Recipe
 
 
 def check_plugins(recipe: Mapping[str, Any], allowed: Sequence[str]) -> None:
@@ -72,7 +72,8 @@ def _is_in(name: str, allowed: str) -> bool:
 
 def _paths(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     for folder in recipe.search.warm_start:
-        yield "search.warm_start", Path(folder)
+        if not folder.startswith(LAB):
+            yield "search.warm_start", Path(folder)
     for axis in Axis:
         yield from _paths_of(recipe.options(axis), axis.name.lower())
 

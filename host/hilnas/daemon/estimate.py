@@ -34,24 +34,49 @@ class Wanted:
 def study_estimators(recipe: Recipe, folder: Path, wanted: Wanted, show: Phases) -> Findings:
     """Fill the study in a folder, and return what it holds. OptionsError when the folder is of another study."""
     estimators = {label: make_estimator(label, recipe) for label in wanted.estimators}
+    settings = {label: _settings(label, recipe) for label in wanted.estimators}
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive(folder), closing(Record.in_folder(folder)) as record:
         findings = Findings()
         search_id = _search(record, recipe, folder)
         for event in record.events(search_id):
             findings.add(event)
+        _same_estimators(findings, settings, folder)
         record.listen(findings.add)
+        record.append(
+            search_id,
+            EventKind.STUDY_STARTED,
+            key=str(len(record.events(search_id))),
+            payload={"estimators": settings},
+        )
         asyncio.run(_fill(recipe, folder, wanted, estimators, findings, record, search_id, show))
     return findings
 
 
 def make_estimator(label: str, recipe: Recipe) -> Estimator:
     """Return the estimator that `name` or `name:key=value,...` says; the recipe's settings hold for its own."""
+    name = label.partition(":")[0]
+    estimator: Estimator = find(Axis.ESTIMATOR, name)(
+        options_of(Axis.ESTIMATOR, name, _settings(label, recipe))
+    )
+    return estimator
+
+
+def _settings(label: str, recipe: Recipe) -> dict[str, Any]:
     name, _, text = label.partition(":")
     settings = dict(recipe.estimator.settings) if name == recipe.estimator.name else {}
-    settings.update(settings_of(text, label))
-    estimator: Estimator = find(Axis.ESTIMATOR, name)(options_of(Axis.ESTIMATOR, name, settings))
-    return estimator
+    return {**settings, **settings_of(text, label)}
+
+
+def _same_estimators(findings: Findings, settings: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """See that no label means something else than it did: what was answered would be told as the new one's."""
+    for label, now in settings.items():
+        before = findings.settings.get(label, now)
+        if before != now:
+            raise OptionsError(
+                f"{label} has settings {dict(now)} now, and had {dict(before)} in the study in {folder}: say in the "
+                f"label what is different, such as -e {label.partition(':')[0]}:epochs=3, or begin another with --out"
+            )
 
 
 async def _fill(
@@ -97,6 +122,8 @@ def _search(record: Record, recipe: Recipe, folder: Path) -> str:
     known = record.searches()
     if not known:
         return record.start_search(recipe.search.name, recipe.search.seed, data, versions()).id
+    if any(event.kind is EventKind.SESSION_STARTED for event in record.events(known[-1].id)):
+        raise OptionsError(f"{folder} holds a search: give the study a folder of its own with --out")
     before = check_recipe(known[-1].recipe)
     for section in ("task", "space", "final"):
         if getattr(before, section) != getattr(recipe, section):

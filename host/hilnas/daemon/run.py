@@ -27,7 +27,7 @@ from hilnas.search.hints import ProxyHints
 from hilnas.search.history import History
 from hilnas.search.loop import SearchLoop
 from hilnas.search.on_device import DeviceAccuracy
-from hilnas.search.preparation import Preparation
+from hilnas.search.preparation import Preparation, check_plugins
 from hilnas.search.setup import Setup, make_setup, make_space, make_task, task_facts
 from hilnas.search.winners import Winners
 from hilnas.store import EventKind, ModelFiles, Record
@@ -100,12 +100,14 @@ async def run_search(
         earlier: tuple[Trial, ...] = ()
         if recipe.search.warm_start and history.earlier is None:
             space = make_space(recipe, task.shape, task.classes)
-            earlier = await _in_thread(lambda: read_earlier(recipe.search.warm_start, space))
+            earlier = await _in_thread(lambda: read_earlier(recipe.search.warm_start, space, record))
         models = place.model_files()
         async with (machinery or own_machinery)(run) as (devices, executor):
             run.farm = devices.farm
             setup = run.setup = make_setup(recipe, task, devices.facts)
             same_world(history, setup, folder)
+            if not history.sessions:
+                await _in_thread(lambda: check_plugins(setup))
             record = record or open_record()
             search = search or record.start_search(
                 recipe.search.name, recipe.search.seed, _recipe_data(recipe), versions()

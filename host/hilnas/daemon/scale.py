@@ -11,12 +11,13 @@ from hilnas.daemon.measure import Bench, bench
 from hilnas.daemon.phases import Phases
 from hilnas.executors import Executor
 from hilnas.farm import FarmError, FarmOptions, Fidelity, MeasurementOptions
+from hilnas.options import OptionsError
 from hilnas.plugins import Axis, find
 from hilnas.recipe import Recipe
 from hilnas.search.scaling import Compound, Family, Member
 from hilnas.search.setup import make_space, make_task
 from hilnas.search.work import export_provisional, train_winner
-from hilnas.spaces import Space
+from hilnas.spaces import Space, SpaceError
 from hilnas.tasks import Task
 from hilnas.trial import DEVICE_FAULTS, FIGURE_VERDICTS, Architecture, Measurement
 
@@ -68,7 +69,11 @@ async def _family(
     show.phase = f"reading {recipe.task.name}"
     task = await asyncio.to_thread(make_task, recipe)
     space = make_space(recipe, task.shape, task.classes)
-    space.check(base)
+    try:
+        space.check(base)
+    except SpaceError as error:
+        raise OptionsError(f"{error}. --recipe must name the recipe that the architecture is of") from error
+    space.scaled(base, 1.0, 1.0, 1.0)  # a space that cannot scale says so here
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
     show.phase = f"waiting for {device or 'this machine'}"
     try:
@@ -140,7 +145,7 @@ async def _one(
             task,
             recipe.final,
             recipe.search.seed,
-            executor.slots,
+            executor.threads(1),
         )
         content, accuracies = final.quantized.model, final.accuracies
     else:

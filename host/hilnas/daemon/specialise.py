@@ -1,34 +1,31 @@
 """Nets of a trained supernet for devices: what `hilnas specialise` calls."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hilnas.daemon.measure import Bench, bench
+from hilnas.daemon.latency_sources import LOCAL_DEVICE, Sources
 from hilnas.daemon.phases import Phases
 from hilnas.estimators.supernet import Supernet, SupernetOptions
-from hilnas.executors import Executor
-from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
-from hilnas.options import OptionsError
+from hilnas.executors import Executor, WorkerDiedError
+from hilnas.farm import FarmError, FarmOptions, MeasurementOptions
 from hilnas.plugins import Axis, find, options_of
 from hilnas.recipe import Recipe, check_recipe, load_recipe
 from hilnas.search.history import rebuild
 from hilnas.search.preparation import ESTIMATOR
 from hilnas.search.setup import make_space, make_task
 from hilnas.search.specialise import Specialisation, SupernetAnswers, as_hints, specialise
+from hilnas.search.study import Findings
 from hilnas.search.work import finish_specialised
-from hilnas.spaces import Space
-from hilnas.store import RECORD_FILE, ModelFiles, Record
-from hilnas.store.latency_table import LatencyTable
+from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
+from hilnas.store.latency_table import TableError
 from hilnas.strategies import Problem, Strategy
 from hilnas.supernet.file import SupernetError, SupernetFile
-from hilnas.trial import Architecture, Latency, Measurement, Trial, Verdict
-
-TABLE_RUNTIME = "latency table"
-"""Stands for the runtime where figures are sums out of a table."""
+from hilnas.tasks.training import TrainingError
+from hilnas.trial import Trial
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,11 @@ class Goal:
     """Name of the device; this machine when empty."""
     target_ms: float
     table: Path | None = None
+
+
+def goal_name(goal: Goal) -> str:
+    """Return the name of a goal's device, or of its table."""
+    return goal.table.stem if goal.table else goal.device or LOCAL_DEVICE
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,14 @@ class Specialised:
 
     goal: Goal
     name: str
-    found: Specialisation
+    found: Specialisation | None
+    """None where the device, or its table, failed."""
     model: bytes
     """The int8 file, fine-tuned where that was asked for; empty where there is no net within the target."""
     facts: dict[str, Any]
     """Accuracies of the int8 file, validation and test, and whether the fine-tuned one was better."""
+    failure: str = ""
+    """Why there is nothing: the device did not come, or its table lacks a part."""
 
 
 def read_supernet(source: Path) -> bytes:
@@ -81,7 +86,8 @@ def read_supernet(source: Path) -> bytes:
 
 def recipe_of(content: bytes, name: str, overrides: Sequence[str]) -> Recipe:
     """Return the task and space that a supernet was trained for, as a recipe."""
-    origin = SupernetFile.from_bytes(content, name).origin
+    file = SupernetFile.from_bytes(content, name)
+    origin = file.origin
     if "task" not in origin or "space" not in origin:
         raise SupernetError(
             f"{name} does not say of which task and space it is: train it with `hilnas supernet`"
@@ -89,10 +95,12 @@ def recipe_of(content: bytes, name: str, overrides: Sequence[str]) -> Recipe:
     data = {
         "task": origin["task"],
         "space": origin["space"],
-        "search": {"seed": int(origin.get("seed", 0))},
+        "search": {"seed": origin.get("seed", 0)},
         "objective": [{"quantity": "accuracy"}],
     }
-    return load_recipe(data, overrides)
+    recipe = load_recipe(data, overrides)
+    file.check_origin({"task": recipe.model_dump(mode="json")["task"], "seed": recipe.search.seed}, name)
+    return recipe
 
 
 def specialise_all(
@@ -104,9 +112,13 @@ def specialise_all(
     measurement: MeasurementOptions,
     folder: Path,
     show: Phases,
+    keep: Callable[[Specialised], object] = lambda one: None,
 ) -> list[Specialised]:
-    """Find a net for each goal, one after the other."""
-    return asyncio.run(_all(content, recipe, goals, settings, farm, measurement, folder, show))
+    """Find a net for each goal, one after the other; `keep` gets each as soon as it is there.
+
+    A device that fails costs the others nothing: what it said is in its `failure`.
+    """
+    return asyncio.run(_all(content, recipe, goals, settings, farm, measurement, folder, show, keep))
 
 
 async def _all(
@@ -118,143 +130,114 @@ async def _all(
     measurement: MeasurementOptions,
     folder: Path,
     show: Phases,
+    keep: Callable[[Specialised], object],
 ) -> list[Specialised]:
     show.phase = f"reading {recipe.task.name}"
     task = await asyncio.to_thread(make_task, recipe)
     space = make_space(recipe, task.shape, task.classes)
     SupernetFile.from_bytes(content, "the supernet").check(space, "the supernet")
-    tables = {goal: _table(goal.table, space) for goal in goals if goal.table is not None}
-    estimator = Supernet(SupernetOptions(), content)
-    show.total = len(goals) * settings.candidates
+    sources = Sources(farm, measurement, space, [goal.table for goal in goals if goal.table], show)
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
+    estimator = Supernet(SupernetOptions(), content)
     answers = SupernetAnswers(estimator, space, task, executor, settings.seed)
+    work = _Work(content, settings, sources, answers, executor, show)
+    show.total = len(goals) * settings.candidates
     found: list[Specialised] = []
-    hints: list[Trial] = []
-
-    def make_strategy(problem: Problem) -> Strategy:
-        options = options_of(Axis.STRATEGY, settings.strategy, {})
-        made: Strategy = find(Axis.STRATEGY, settings.strategy)(problem, options, settings.seed)
-        return made
-
-    def done() -> None:
-        show.done += 1
-
     try:
         for goal in goals:
-            async with AsyncExitStack() as stack:
-                if goal in tables:
-                    one = Specialisation(TableSource(tables[goal], space), goal.target_ms)
-                    name = tables[goal].path.stem
-                else:
-                    show.phase = f"waiting for {goal.device or 'this machine'}"
-                    here = farm.model_copy(update={"local_agent": not goal.device})
-                    place = await stack.enter_async_context(bench(here, measurement, goal.device))
-                    one, name = Specialisation(BenchSource(place), goal.target_ms), place.device.name
-                show.phase = f"trying nets on {name}"
-                await specialise(one, answers, make_strategy, settings.candidates, hints, done)
-            hints += as_hints(one.trials)
-            show.phase = f"finishing the net for {name}"
-            model, facts = await _finish(one, content, answers, executor, settings)
-            found.append(Specialised(goal, name, one, model, facts))
+            found.append(await work.one(goal))
+            keep(found[-1])
+            show.done = len(found) * settings.candidates
     finally:
         await executor.close()
     return found
 
 
-async def _finish(
-    one: Specialisation, content: bytes, answers: SupernetAnswers, executor: Executor, settings: Settings
-) -> tuple[bytes, dict[str, Any]]:
-    if one.chosen is None:
-        return b"", {}
-    return await executor.run(
-        finish_specialised,
-        content,
-        one.model,
-        one.chosen.architecture,
-        answers.space,
-        answers.task,
-        settings.seed,
-        settings.fine_tune,
-    )
+class _Work:
+    """Goes from goal to goal; what one has taught is a hint for the next."""
 
+    def __init__(
+        self,
+        content: bytes,
+        settings: Settings,
+        sources: Sources,
+        answers: SupernetAnswers,
+        executor: Executor,
+        show: Phases,
+    ) -> None:
+        self._content, self._settings, self._sources = content, settings, sources
+        self._answers, self._executor, self._show = answers, executor, show
+        self._hints: list[Trial] = []
 
-@dataclass(frozen=True)
-class BenchSource:
-    """Latencies by a device."""
+    async def one(self, goal: Goal) -> Specialised:
+        """Find a goal's net; a failure that is no other goal's is told in the answer."""
+        name = goal_name(goal)
+        try:
+            async with self._sources.of(goal.device, goal.table) as source:
+                self._show.phase = f"trying nets on {name}"
+                found = Specialisation(source, goal.target_ms)
+                await specialise(
+                    found, self._answers, self._strategy, self._settings.candidates, self._hints, self._tried
+                )
+            self._hints += as_hints(found.trials)
+            self._show.phase = f"finishing the net for {name}"
+            return Specialised(goal, name, found, *await self._finished(found))
+        except (FarmError, TableError, TrainingError, WorkerDiedError) as error:
+            return Specialised(goal, name, None, b"", {}, str(error))
 
-    place: Bench
-
-    @property
-    def device_class(self) -> str:
-        """Class of the device."""
-        return self.place.device.device_class
-
-    async def measure(
-        self, nets: Sequence[tuple[Architecture, bytes]], final: bool = False
-    ) -> list[Measurement]:
-        """Measure the int8 files, in turns."""
-        if not nets:
-            return []
-        fidelity = Fidelity.FULL if final else Fidelity.SCREEN
-        return await self.place.measure([model for _, model in nets], fidelity)
-
-
-@dataclass(frozen=True)
-class TableSource:
-    """Latencies by a table of parts."""
-
-    table: LatencyTable
-    space: Space
-
-    @property
-    def device_class(self) -> str:
-        """Class that the table is of."""
-        return self.table.head.device_class
-
-    async def measure(
-        self, nets: Sequence[tuple[Architecture, bytes]], final: bool = False
-    ) -> list[Measurement]:
-        """Add parts up; the error is the table's, on the nets that it was held against."""
-        quality = self.table.quality()
-        error = quality.median_error if quality is not None else 0.1
-        return [self._measurement(architecture, error) for architecture, _ in nets]
-
-    def _measurement(self, architecture: Architecture, error: float) -> Measurement:
-        ms = self.table.latency_ms([part.key for part in self.space.parts(architecture)])
-        low, high = ms * (1 - error), ms * (1 + error)
-        latency = Latency(ms, low, high, low, high, high, ms * error, 0.0, ms, 0)
-        return Measurement(
-            self.table.path.name,
-            self.device_class,
-            "",
-            self.table.head.protocol_hash,
-            TABLE_RUNTIME,
-            Verdict.TRUSTED,
-            latency=latency,
+    async def _finished(self, found: Specialisation) -> tuple[bytes, dict[str, Any]]:
+        if found.chosen is None:
+            return b"", {}
+        return await self._executor.run(
+            finish_specialised,
+            self._content,
+            found.model,
+            found.chosen.architecture,
+            self._answers.space,
+            self._answers.task,
+            self._settings.seed,
+            self._settings.fine_tune,
         )
 
+    def _strategy(self, problem: Problem) -> Strategy:
+        name = self._settings.strategy
+        options = options_of(Axis.STRATEGY, name, {})
+        made: Strategy = find(Axis.STRATEGY, name)(problem, options, self._settings.seed)
+        return made
 
-def _table(path: Path, space: Space) -> LatencyTable:
-    table = LatencyTable.read(path)
-    if table.head.space != space.name:
-        raise OptionsError(f"{path} is of the space {table.head.space}, the supernet of {space.name}")
-    return table
+    def _tried(self) -> None:
+        self._show.done += 1
 
 
 def _of_search(folder: Path) -> bytes:
     if not (folder / RECORD_FILE).is_file():
         raise SupernetError(f"{folder} holds no {RECORD_FILE}: name a results folder, or a supernet's file")
     with closing(Record.in_folder(folder)) as record:
-        digests = [
-            rebuild(record.events(search.id)).prepared.get(ESTIMATOR)
-            for search in record.searches()
-            if check_recipe(search.recipe).estimator.name == "supernet"
-        ]
-    if not digests or digests[-1] is None:
+        digests = [_prepared_supernet(record, search) for search in record.searches()]
+    digest = digests[-1] if digests else None
+    if digest is None:
         raise SupernetError(
             f'the search in {folder} has trained no supernet: it needs estimator "supernet", and to have come so far'
         )
     try:
-        return ModelFiles(folder / "weights", ".pt").get(digests[-1])
+        return ModelFiles(folder / "weights", ".pt").get(digest)
     except (OSError, ValueError) as error:
         raise SupernetError(f"the supernet of {folder} cannot be read: {error}") from error
+
+
+def _prepared_supernet(record: Record, search: SearchRow) -> str | None:
+    """Return the digest of the supernet that a search, or a study of estimators, has trained."""
+    events = record.events(search.id)
+    if any(event.kind is EventKind.STUDY_STARTED for event in events):
+        findings = Findings()
+        for event in events:
+            findings.add(event)
+        found = [
+            digest
+            for label, (digest, _) in findings.prepared.items()
+            if label.partition(":")[0] == "supernet"
+        ]
+        return found[-1] if found else None
+    if check_recipe(search.recipe).estimator.name != "supernet":
+        return None
+    return rebuild(events).prepared.get(ESTIMATOR)

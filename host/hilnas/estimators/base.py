@@ -73,7 +73,8 @@ class Preparing(Estimator, Protocol):
     """An estimator with long work to do once, before it can answer: a supernet to train, a reference to take.
 
     A search has it done beside the first measurements, keeps what came of it by digest, and asks the estimator
-    that `prepared` makes of it, also when it goes on another day.
+    that `prepared` makes of it, also when it goes on another day. A method `check(space, origin)`, where there is one,
+    is called before a search begins, to refuse it.
     """
 
     def prepare(self, space: Space, task: Task, seed: int, threads: int, origin: Mapping[str, Any]) -> bytes:

@@ -106,6 +106,8 @@ def fine_tune(
         weight_decay=0.0,
         label_smoothing=options.label_smoothing,
         warmup_share=options.warmup_share,
+        device=options.device,
+        precision=options.precision,
     )
     try:
         train(net, task, data, training, seed, told)

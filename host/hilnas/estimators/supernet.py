@@ -47,13 +47,18 @@ class Supernet:
         self.options = options
         self.content = content
 
+    def check(self, space: Space, origin: Mapping[str, Any]) -> None:
+        """See that the file, where one is named, can be asked. SupernetError otherwise."""
+        if self.options.file is not None:
+            _read(self.options.file, space, origin)
+
     def prepare(self, space: Space, task: Task, seed: int, threads: int, origin: Mapping[str, Any]) -> bytes:
         """Train the supernet, from where a checkpoint left off, or read it; return its file.
 
         SupernetError for a file that is none, or of another space.
         """
         if self.options.file is not None:
-            return _read(self.options.file, space)
+            return _read(self.options.file, space, origin)
         import torch
 
         from hilnas.supernet.training import Training
@@ -109,7 +114,8 @@ def fine_tuned(
     from hilnas.tasks.training import TrainingOptions, train
 
     facts = SupernetFile.from_bytes(content, "the supernet").training
-    known = {name: facts[name] for name in TrainingOptions.model_fields if name in facts}
+    here = {"device", "precision"}  # where it was trained says nothing of this machine
+    known = {name: facts[name] for name in TrainingOptions.model_fields.keys() - here if name in facts}
     rate = float(known.get("learning_rate", 4e-3)) * FINE_TUNING_RATE
     options = TrainingOptions(**{**known, "epochs": epochs, "learning_rate": rate})
     module = Supernet(SupernetOptions(), content).net(architecture, space, task, seed)
@@ -148,12 +154,14 @@ def _weights(named: _Named) -> "SharedWeights":
     return SharedWeights(named.space, file.weights)
 
 
-def _read(path: Path, space: Space) -> bytes:
+def _read(path: Path, space: Space, origin: Mapping[str, Any]) -> bytes:
     try:
         content = path.expanduser().read_bytes()
     except OSError as error:
         raise SupernetError(
             f"the supernet {path} cannot be read ({error.strerror}): set estimator.file, or leave it out"
         ) from error
-    SupernetFile.from_bytes(content, str(path)).check(space, str(path))
+    file = SupernetFile.from_bytes(content, str(path))
+    file.check(space, str(path))
+    file.check_origin(origin, str(path))
     return content

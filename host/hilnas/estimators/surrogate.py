@@ -59,8 +59,15 @@ class Surrogate:
         self.options = options
         self.content = content
 
+    def check(self, space: Space, origin: Mapping[str, Any]) -> None:
+        """See that the records hold enough. OptionsError otherwise."""
+        self._read(space, origin)
+
     def prepare(self, space: Space, task: Task, seed: int, threads: int, origin: Mapping[str, Any]) -> bytes:
         """Read the records, and return what there is to learn; JSON. OptionsError when that is too little."""
+        return self._read(space, origin)
+
+    def _read(self, space: Space, origin: Mapping[str, Any]) -> bytes:
         task_name = origin["task"]["name"] if "task" in origin else ""
         rows = [row for folder in self.options.records for row in _read(folder, space, task_name)]
         counts = Counter(kind for kind, _ in {(row.kind, row.architecture) for row in rows})

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from hilnas import options
+from hilnas.errors import HilnasError
 from hilnas.executors.checkpoint import Checkpoint
 from hilnas.executors.inside import Told
 
 T = TypeVar("T")
 
 
-class WorkerDiedError(RuntimeError):
+class WorkerDiedError(HilnasError, RuntimeError):
     """A worker process ended while it had work: killed, out of memory, or crashed."""
 
 

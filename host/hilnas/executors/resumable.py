@@ -1,12 +1,15 @@
 """Long work that goes on exactly where it was lost: trainings of supernets, searches by gradients."""
 
 import io
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from hilnas.executors.inside import report, save, saved
+
+_log = logging.getLogger(__name__)
 
 CHECKPOINT_S = 30.0
 """Seconds between two checkpoints, at least."""
@@ -84,6 +87,6 @@ class Resumable(ABC):
 def go_on(work: Resumable) -> None:
     """Do work in an executor's worker, from where an earlier try was lost."""
     before = saved()
-    if before is not None:
-        work.restore(before)
+    if before is not None and not work.restore(before):
+        _log.warning("the checkpoint is torn, or of other settings: the work begins anew")
     work.run(report, save)

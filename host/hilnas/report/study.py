@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hilnas.report.charts import Point, scatter
-from hilnas.search.study import Findings
+from hilnas.search.study import FULL, Findings
 
 
 def study_results(findings: Findings, labels: Sequence[str], top: int) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def study_results(findings: Findings, labels: Sequence[str], top: int) -> dict[s
             "trained": len({number for number, _ in findings.truths}),
             "seconds": full_s,
             "repeats": asdict(ceiling) if ceiling else None,
+            **_failures(findings, FULL),
         },
         "estimators": [_estimator(findings, label, top, full_s) for label in labels],
         "architectures": [
@@ -39,16 +40,19 @@ def study_results(findings: Findings, labels: Sequence[str], top: int) -> dict[s
 
 def _estimator(findings: Findings, label: str, top: int, full_s: float | None) -> dict[str, Any]:
     cost_s = findings.cost_s(label)
-    failed = [reason for (name, _), reason in findings.failures.items() if name == label]
     return {
         "estimator": label,
         **asdict(findings.quality(label, top)),
         "seconds": cost_s,
         "preparation_seconds": findings.prepared[label][1] if label in findings.prepared else 0.0,
         "cheaper_than_full": full_s / cost_s if full_s and cost_s else None,
-        "failed": len(failed),
-        "last_failure": failed[-1] if failed else "",
+        **_failures(findings, label),
     }
+
+
+def _failures(findings: Findings, label: str) -> dict[str, Any]:
+    reasons = [reason for (name, _), reason in findings.failures.items() if name == label]
+    return {"failed": len(reasons), "last_failure": reasons[-1] if reasons else ""}
 
 
 def study_page(results: Mapping[str, Any], name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hilnas.farm.devices import DeviceFacts
+from hilnas.search.errors import SearchError
 from hilnas.store import Event, EventKind
 from hilnas.store.codec import load
 from hilnas.trial import (
@@ -93,9 +94,8 @@ class History:
         """Take the next event."""
         payload = event.payload
         match event.kind:
-            case EventKind.SESSION_STARTED:
-                self.sessions.append(_session(event))
-                self.finished = False
+            case EventKind.SESSION_STARTED | EventKind.SEARCH_FINISHED | EventKind.SESSION_ENDED:
+                self._session_changed(event)
             case EventKind.EARLIER:
                 self.earlier = tuple(load(Trial, trial) for trial in payload["trials"])
             case EventKind.PREPARED:
@@ -114,15 +114,20 @@ class History:
                 self.winners = [known for known in self.winners if known.trial != winner.trial] + [winner]
             case EventKind.WINNER_MEASURED | EventKind.WINNER_CHECKED:
                 self._tried(event)
-            case EventKind.SEARCH_FINISHED | EventKind.SESSION_ENDED:
-                self._ended(event)
+            case EventKind.STUDY_STARTED:
+                raise SearchError(
+                    "this record is of a study of estimators (`hilnas estimate`), not of a search: name a search's folder"
+                )
             case _ if event.trial >= 0:
                 self.trials[event.trial] = advance(self.trials[event.trial], event)
         if self.sessions:
             self.sessions[-1] = replace(self.sessions[-1], ended_unix=event.at_unix)
 
-    def _ended(self, event: Event) -> None:
-        if event.kind is EventKind.SEARCH_FINISHED:
+    def _session_changed(self, event: Event) -> None:
+        if event.kind is EventKind.SESSION_STARTED:
+            self.sessions.append(_session(event))
+            self.finished = False
+        elif event.kind is EventKind.SEARCH_FINISHED:
             self.finished = True
         elif self.sessions:
             taken = event.payload.get("host_energy", {})

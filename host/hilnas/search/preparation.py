@@ -25,6 +25,20 @@ ESTIMATOR, FILTER, STRATEGY = "estimator", "filter", "strategy"
 """First word of the key of events that tell of what was prepared."""
 
 
+def origin_of(setup: Setup) -> dict[str, Any]:
+    """Return the recipe's sections that say what is searched."""
+    return {**setup.recipe.model_dump(mode="json", include={"task", "space"}), "seed": setup.seed}
+
+
+def check_plugins(setup: Setup) -> None:
+    """Let estimator and strategy refuse a search before it begins: files that they need, say."""
+    strategy = find(Axis.STRATEGY, setup.recipe.strategy.name)
+    if hasattr(strategy, "check"):
+        strategy.check(setup.space, setup.objectives, setup.recipe.options(Axis.STRATEGY))
+    if hasattr(setup.estimator, "check"):
+        setup.estimator.check(setup.space, origin_of(setup))
+
+
 class Preparation:
     """Gives the search's estimator once it is ready, and what its strategy needs; what the record holds stays."""
 
@@ -98,8 +112,6 @@ class Preparation:
         setup, estimator = self._setup, self._setup.estimator
         if not isinstance(estimator, Preparing):
             return estimator
-        sections = setup.recipe.model_dump(mode="json", include={"task", "space"})
-        origin = {**sections, "seed": setup.seed}
         content = await self._once(
             ESTIMATOR,
             prepare_estimator,
@@ -108,7 +120,7 @@ class Preparation:
             setup.task,
             setup.seed,
             self._executor.threads(1),
-            origin,
+            origin_of(setup),
         )
         return estimator.prepared(content)
 

@@ -29,8 +29,8 @@ from hilnas.trial import (
 
 GROUP = 6
 """Nets that are proposed, evaluated and measured at a time."""
-FINALISTS = 3
-"""Of the most accurate nets within the target, how many are measured in full."""
+FINALISTS = 12
+"""Of the most accurate nets within the target, how many are measured in full, at most, until one keeps to it."""
 
 
 class LatencySource(Protocol):
@@ -84,6 +84,8 @@ class Specialisation:
     """The most accurate net within the target; None when there is none."""
     model: bytes = b""
     """Its int8 file."""
+    finals: list[Trial] = field(default_factory=list)
+    """What was measured in full, the most accurate first; the last one is chosen, or none is."""
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -166,6 +168,7 @@ async def _choose(goal: Specialisation, answers: SupernetAnswers) -> None:
         (measurement,) = await goal.source.measure([(trial.architecture, result.model or b"")], final=True)
         final = _ended(goal, Trial(trial.number, trial.proposal, estimate=result.estimate,
                                    measurements=(measurement,)))  # fmt: skip
+        goal.finals.append(final)
         latency = goal.latency_ms(final)
         if latency is not None and latency <= goal.target_ms:
             goal.chosen, goal.model = final, result.model or b""

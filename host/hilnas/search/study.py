@@ -27,6 +27,8 @@ from hilnas.tasks import Task
 from hilnas.tasks.training import TrainingError
 from hilnas.trial import Architecture, Estimate, Proposal
 
+FULL = "full"
+"""Label of full trainings among what has failed."""
 SEEDS_APART = 1_000_003
 """Between the seeds of full trainings of one architecture."""
 
@@ -49,7 +51,9 @@ class Findings:
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict)
     """By estimator's label and architecture."""
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
-    """Why there is no answer."""
+    """Why there is no answer, or no full training: that is told under `FULL`."""
+    settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each estimator was asked with, by label."""
     prepared: dict[str, tuple[str, float]] = field(default_factory=dict)
     """SHA-256 of what an estimator prepared, and the seconds that it took, by label."""
 
@@ -59,10 +63,14 @@ class Findings:
         match event.kind:
             case EventKind.PROPOSED:
                 self.architectures.append(load(Proposal, payload).architecture)
+            case EventKind.STUDY_STARTED:
+                self.settings.update(payload["estimators"])
             case EventKind.TRAINED_IN_FULL:
                 self.truths[event.trial, int(event.key)] = _answer(payload)
+                self.failures.pop((FULL, event.trial), None)
             case EventKind.ESTIMATED:
                 self.answers[event.key, event.trial] = _answer(payload)
+                self.failures.pop((event.key, event.trial), None)
             case EventKind.FAILED:
                 self.failures[event.key, event.trial] = payload["reason"]
             case EventKind.PREPARED:
@@ -150,17 +158,25 @@ class Study:
         await self._all([self._ask(label, ready, n, done) for n in missing])
 
     async def _train(self, number: int, repeat: int, done: Callable[[], object]) -> None:
-        estimate, seconds = await self.executor.run(
-            train_in_full,
-            self.findings.architectures[number],
-            self.space,
-            self.task,
-            self.recipe.final,
-            self.recipe.search.seed + repeat * SEEDS_APART,
-        )
-        payload = {"estimate": dump(estimate), "seconds": seconds}
-        self._append(EventKind.TRAINED_IN_FULL, number, str(repeat), payload)
+        try:
+            estimate, seconds = await self.executor.run(
+                train_in_full,
+                self.findings.architectures[number],
+                self.space,
+                self.task,
+                self.recipe.final,
+                self.recipe.search.seed + repeat * SEEDS_APART,
+            )
+        except (TrainingError, ExportError, WorkerDiedError) as error:
+            self._failed(number, FULL, error)
+        else:
+            payload = {"estimate": dump(estimate), "seconds": seconds}
+            self._append(EventKind.TRAINED_IN_FULL, number, str(repeat), payload)
         done()
+
+    def _failed(self, number: int, label: str, error: Exception) -> None:
+        """Have the record keep that an architecture has no answer, which ends nothing else."""
+        self._append(EventKind.FAILED, number, label, {"reason": f"{type(error).__name__}: {error}"})
 
     async def _ask(self, label: str, estimator: Estimator, number: int, done: Callable[[], object]) -> None:
         architecture = self.findings.architectures[number]
@@ -174,7 +190,7 @@ class Study:
                 self.recipe.search.seed,
             )
         except (TrainingError, ExportError, WorkerDiedError) as error:
-            self._append(EventKind.FAILED, number, label, {"reason": f"{type(error).__name__}: {error}"})
+            self._failed(number, label, error)
         else:
             payload = {"estimate": dump(replace(estimate, model_sha256=None)), "seconds": seconds}
             self._append(EventKind.ESTIMATED, number, label, payload)

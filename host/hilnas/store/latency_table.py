@@ -57,6 +57,10 @@ class Entry:
     device: str = ""
 
 
+REFUSED = 10.0
+"""How much slower than the slowest part one is taken to be that the device cannot run."""
+
+
 @dataclass(frozen=True)
 class TableQuality:
     """How the sums of parts agree with whole nets."""
@@ -115,15 +119,30 @@ class LatencyTable:
         return entry
 
     def sum_ms(self, keys: Iterable[str]) -> float:
-        """Return the sum of the latencies of parts. TableError names one that the table does not have."""
-        total = 0.0
+        """Return the sum of the latencies of parts, as `part_ms` tells them."""
+        return sum(self.part_ms(key) for key in keys)
+
+    def part_ms(self, key: str) -> float:
+        """Return the latency of a part. TableError for one that was never measured.
+
+        One that the device cannot run counts `REFUSED` times the slowest: a search leaves it, and is not ended by it.
+        """
+        entry = self.parts.get(key)
+        if entry is None:
+            raise TableError(
+                f'{self.path}: the part "{key}" was never measured: go on with `hilnas profile --space`'
+            )
+        if entry.latency_ms is not None:
+            return entry.latency_ms
+        return REFUSED * max((each.latency_ms or 0.0 for each in self.parts.values()), default=1.0)
+
+    def fault(self, keys: Iterable[str]) -> Entry | None:
+        """Return the first of some parts that the device was found unable to run, if there is one."""
         for key in keys:
             entry = self.parts.get(key)
-            if entry is None or entry.latency_ms is None:
-                why = "was never measured" if entry is None else f"is {entry.verdict}"
-                raise TableError(f'{self.path}: the part "{key}" {why}: go on with `hilnas profile --space`')
-            total += entry.latency_ms
-        return total
+            if entry is not None and entry.latency_ms is None:
+                return entry
+        return None
 
     def latency_ms(self, keys: Iterable[str]) -> float:
         """Return the latency that a net of these parts should have, by the line through the nets measured."""

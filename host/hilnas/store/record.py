@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     """What can happen. Of a kind, a trial has one event for each key."""
 
     SEARCH_STARTED = "search_started"
+    STUDY_STARTED = "study_started"
     EARLIER = "earlier"
     PREPARED = "prepared"
     PROPOSED = "proposed"

@@ -68,7 +68,8 @@ class Strategy(Protocol):
 class Preparing(Strategy, Protocol):
     """A strategy with long work to do before its first proposal, such as a search by gradients.
 
-    It is done once for a search, in a worker process, and what came of it is kept: `Problem.prepared`.
+    It is done once for a search, in a worker process, and what came of it is kept: `Problem.prepared`. A class method
+    `check(space, objectives, options)`, where there is one, is called before a search begins, to refuse it.
     """
 
     @classmethod

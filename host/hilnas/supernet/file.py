@@ -70,10 +70,11 @@ class SupernetFile:
             found = torch.load(io.BytesIO(content), weights_only=True)
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']}")  # noqa: TRY301
+            json.loads(str(found["space"]))["space"]
             return cls(
                 str(found["space"]),
-                json.loads(found["origin"]),
-                json.loads(found["training"]),
+                dict(json.loads(found["origin"])),
+                dict(json.loads(found["training"])),
                 dict(found["weights"]),
             )
         except Exception as error:
@@ -100,6 +101,35 @@ class SupernetFile:
                     f"{name} is not whole: its tensor {key} is {found.get(key)}, and should be {wanted.get(key)}: "
                     "copy it again, or train it with `hilnas supernet`"
                 )
+
+    def check_origin(self, origin: Mapping[str, Any], name: str) -> None:
+        """See that it learned from the same training split. SupernetError, since another one leaks what scores nets.
+
+        Where the data lie may differ, and an origin that is not known is not judged.
+        """
+        for what in ("task", "seed"):
+            theirs, ours = self.origin.get(what), origin.get(what)
+            if theirs is None or ours is None:
+                continue
+            if _about_data(theirs) != _about_data(ours):
+                raise SupernetError(
+                    f"{name} was trained with {_said(what, theirs)}, not {_said(what, ours)}: it may have learned from "
+                    "the examples that nets are scored on. Take that over, or train another"
+                )
+
+
+_PLACES = {"path", "folder"}
+"""Settings of tasks that say where data lie, not what they are."""
+
+
+def _about_data(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: each for key, each in value.items() if key not in _PLACES}
+
+
+def _said(what: str, value: Any) -> str:
+    return f"search.seed {value}" if what == "seed" else f"[task] {_about_data(value)}"
 
 
 def space_key(space: Space) -> str:

@@ -68,7 +68,9 @@ class Training(Resumable):
     def key(self) -> str:
         """Name the training by all that it follows from."""
         task = (type(self.task).__name__, self.task.options.model_dump_json(), self.task.seed)
-        return repr((space_key(self.space), task, self.options.model_dump_json(), self.seed))
+        # How often it is kept, and how nets are asked about later, change no weight.
+        options = self.options.model_dump_json(exclude={"checkpoint_s", "recalibration", "file"})
+        return repr((space_key(self.space), task, options, self.seed))
 
     def one_step(self) -> None:
         """Run the nets of a step. TrainingError when the loss is no longer a number."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from hilnas.errors import HilnasError
 from hilnas.options import Options
 from hilnas.tasks.base import Split, Task
 from hilnas.tasks.placement import Placement, Precision
@@ -48,7 +49,7 @@ class TrainingOptions(Options):
         return Placement(self.device, self.precision)
 
 
-class TrainingError(RuntimeError):
+class TrainingError(HilnasError, RuntimeError):
     """Training broke down; the message says where."""
 
 

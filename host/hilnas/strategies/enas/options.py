@@ -4,6 +4,7 @@ from pydantic import Field
 
 from hilnas.strategies.gradient.options import TableOptions
 from hilnas.strategies.rl.learner import GradientOptions
+from hilnas.tasks.placement import Placement, Precision
 
 
 class EnasOptions(GradientOptions, TableOptions):
@@ -31,6 +32,10 @@ class EnasOptions(GradientOptions, TableOptions):
     """Nets drawn for an update."""
     reward_batch: int = Field(128, ge=2)
     """Examples of the other half by which a net is judged."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """Where the shared weights compute: auto takes a GPU where there is one. The policy stays on the processor."""
+    precision: Precision = "auto"
+    """float32, or bfloat16 for products; auto is bfloat16 on a GPU."""
     width: int = Field(64, ge=4)
     """Units of the policy's LSTM."""
     tanh: float = Field(2.5, ge=0)
@@ -39,3 +44,8 @@ class EnasOptions(GradientOptions, TableOptions):
     """Nets drawn in the end, to be proposed in the order of their rewards."""
     final_batches: int = Field(4, ge=1)
     """Batches by which those are judged."""
+
+    @property
+    def placement(self) -> Placement:
+        """Return where and how precisely to compute."""
+        return Placement(self.device, self.precision)

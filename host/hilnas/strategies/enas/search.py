@@ -50,7 +50,8 @@ class EnasSearch(Resumable):
         torch.manual_seed(seed)
         self.space, self.options, self.seed = space, options, seed
         self._task, self._reward_of = task, reward_of
-        self.weights = SharedWeights(space)
+        self._placement = options.placement
+        self.weights = SharedWeights(space, device=self._placement.device)
         self._encoder = Encoder(space)
         self.policy = Policy(self._encoder, options.width, 1.0, options.tanh, 0.0)
         self._learner = Learner(self.policy, options)
@@ -117,10 +118,11 @@ class EnasSearch(Resumable):
             step = self.step * steps + number
             for group in self._optimizer.param_groups:
                 group["lr"] = self.options.weights_rate * rate(step)
-            images, labels = self._train.at(step)
+            images, labels = self._placed(self._train, step)
             net = self._encoder.decode(rows[number])
-            logits = self.weights.run(net, sized(images, self.space.input_shape(net)[1:]))
-            loss = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
+            with self._placement.autocast():
+                logits = self.weights.run(net, sized(images, self.space.input_shape(net)[1:]))
+                loss = functional.cross_entropy(logits, labels, label_smoothing=self.options.label_smoothing)
             if not math.isfinite(loss.item()):
                 raise TrainingError(
                     f"the loss of the shared weights is {loss.item()} in epoch {self.step + 1}: "
@@ -139,10 +141,15 @@ class EnasSearch(Resumable):
             with one_thread():
                 self._learner.update(rows, rewards)
 
+    def _placed(self, batches: Batches, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = batches.at(step)
+        return images.to(self._placement.device), labels.to(self._placement.device)
+
     def _reward(self, net: Architecture, step: int) -> float:
         """Return what a net is worth by a batch of held data; the batch is the same for all nets of a step."""
-        images, labels = self._held.at(step)
-        logits = self.weights.run(net, sized(images, self.space.input_shape(net)[1:]), dropout=False)
+        images, labels = self._placed(self._held, step)
+        with self._placement.autocast():
+            logits = self.weights.run(net, sized(images, self.space.input_shape(net)[1:]), dropout=False)
         return self._reward_of(net, float((logits.argmax(1) == labels).double().mean()))
 
 

@@ -33,6 +33,11 @@ class Enas(Strategy):
         self._best = float(found[0]["reward"]) if found else None
 
     @classmethod
+    def check(cls, space: Space, objectives: Sequence[Objective], options: EnasOptions) -> None:
+        """See that there is a table that fits, before anything starts. OptionsError or TableError otherwise."""
+        device_table(objectives, options)
+
+    @classmethod
     def prepare(
         cls,
         space: Space,

@@ -51,6 +51,11 @@ class Darts(Strategy):
         self._ranked = ranked(problem.space, self._logs)
 
     @classmethod
+    def check(cls, space: Space, objectives: Sequence[Objective], options: BilevelOptions) -> None:
+        """See that there is a table that fits, before anything starts. OptionsError or TableError otherwise."""
+        expected_latency(space, objectives, options)
+
+    @classmethod
     def prepare(
         cls,
         space: Space,
@@ -115,7 +120,7 @@ def expected_latency(
         return None, None
     quality = table.quality()
     slope, intercept = (quality.slope, quality.intercept_ms) if quality else (1.0, 0.0)
-    latency = ExpectedLatency(space, lambda key: table.sum_ms([key]), slope, intercept)
+    latency = ExpectedLatency(space, table.part_ms, slope, intercept)
     return latency, objective.target
 
 
