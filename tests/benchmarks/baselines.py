@@ -184,7 +184,8 @@ def convolution(
     (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
     layers: list[nn.Module] = []
     padding = (top, left)
-    if (top, left) != (bottom, right):
+    beyond = depthwise and max(kernel) > min(size)  # see `mbconv_module`
+    if beyond or (top, left) != (bottom, right):
         layers.append(nn.ZeroPad2d((left, right, top, bottom)))
         padding = (0, 0)
     groups = channels if depthwise else 1

@@ -118,7 +118,10 @@ def _conv(
     output = tuple(-(-side // stride) for side in size)
     totals = [max(0, (out - 1) * stride + kernel - side) for out, side in zip(output, size, strict=True)]
     padding = kernel // 2
-    if any(total != 2 * padding for total in totals):
+    # Where a kernel is larger than its picture, torch is many times slower in the weights' gradient unless the picture
+    # is padded first.
+    beyond = depthwise and kernel > min(size)
+    if beyond or any(total != 2 * padding for total in totals):
         (top, left), padding = (totals[0] // 2, totals[1] // 2), 0
         layers["pad"] = nn.ZeroPad2d((left, totals[1] - left, top, totals[0] - top))
     groups = channels if depthwise else 1
