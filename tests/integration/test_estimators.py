@@ -66,11 +66,11 @@ def _value(item):
     return json.dumps(item)
 
 
-def hilnas(*arguments, cwd=ROOT):
+def hilnas(*arguments, cwd=ROOT, **env):
     return subprocess.run(
         [sys.executable, "-m", "hilnas", *map(str, arguments)],
         check=False, cwd=cwd, timeout=600, capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
     )  # fmt: skip
 
 
@@ -366,6 +366,15 @@ def test_a_study_tells_how_estimators_rank_and_goes_on(tmp_path):
     assert made.returncode == 0, made.stderr
 
 
+@pytest.mark.parametrize("strategy", ["darts", "proxyless", "enas"])
+def test_a_search_without_its_table_is_refused_before_it_begins(strategy, tmp_path):
+    source = toml(recipe(strategy={"name": strategy}, estimator={"name": "train"}), tmp_path / "recipe.toml")
+    refused = hilnas("run", source, "--out", tmp_path / "run")
+    assert refused.returncode == 2
+    assert "set strategy.table" in refused.stderr
+    assert not (tmp_path / "run" / "record.sqlite").exists()
+
+
 def test_a_study_keeps_out_of_a_searchs_folder(undisturbed, tmp_path):
     source = toml(recipe(), tmp_path / "recipe.toml")
     before = [event.kind for event in events(undisturbed)]
@@ -391,7 +400,7 @@ def test_a_supernet_of_another_split_is_refused_before_a_search_begins(undisturb
 def test_a_device_that_does_not_come_costs_the_others_nothing(undisturbed, tmp_path):
     done = hilnas(
         "specialise", undisturbed, "--local", "--device", "absent", "--wait", "3", "--target", "50 ms",
-        "--candidates", "12", "-o", tmp_path / "out", "--json",
+        "--candidates", "12", "-o", tmp_path / "out", "--json", HILNAS_TOKEN="of the test",
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     here, absent = json.loads(done.stdout)
