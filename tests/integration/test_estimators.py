@@ -222,6 +222,7 @@ def test_only_the_best_are_trained_on_and_a_kill_changes_nothing(tmp_path):
     code, _, err = finish(start(whole, data))
     assert code == 0, err
     rungs, _ = _staged(whole)
+    assert not list((whole / "weights").rglob("*.pt")), "nothing goes on from a rung of what has ended"
     for group in (range(4), range(4, 8)):
         assert sorted(len(rungs[number]) for number in group) == [1, 1, 2, 3]
         first = {number: rungs[number][0][1] for number in group}
@@ -385,7 +386,7 @@ def test_a_study_keeps_out_of_a_searchs_folder(undisturbed, tmp_path):
 
 
 def test_a_supernet_of_another_split_is_refused_before_a_search_begins(undisturbed, tmp_path):
-    (file,) = (undisturbed / "weights").glob("*.pt")
+    (file,) = (undisturbed / "weights").rglob("*.pt")
     data = recipe()
     source = toml({**data, "estimator": {"name": "supernet", "file": str(file)}}, tmp_path / "recipe.toml")
     refused = hilnas("run", source, "--out", tmp_path / "run", "--seed", "5")

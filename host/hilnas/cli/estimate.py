@@ -14,6 +14,9 @@ from hilnas.daemon.estimate import Wanted, labels_known, study_estimators
 from hilnas.recipe import load_recipe
 from hilnas.report.study import study_results, write_study
 
+_WIDTH = 120
+"""Columns of the table in a file or a pipe: labels of estimators are long."""
+
 
 def estimate_command(
     source: str | None,
@@ -29,6 +32,8 @@ def estimate_command(
     labels = wanted.estimators or (recipe.estimator.name,)
     folder = out or Path("estimates") / recipe.search.name
     console = Console(stderr=as_json, highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
     with shown(console) as show:
         findings = study_estimators(
             recipe, folder, Wanted(tuple(labels), wanted.architectures, wanted.repeats), show

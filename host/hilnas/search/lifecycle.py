@@ -187,6 +187,8 @@ class Lifecycle:
                     self._stages.came(number)
                 estimate, seconds = await self._estimate_anew(number)
         self._append(number, EventKind.ESTIMATED, payload={"estimate": dump(estimate), "seconds": seconds})
+        for reached in self._context.history.rungs.get(number, []):
+            self._context.weights.discard(reached.checkpoint_sha256)  # nothing goes on from there any more
         self.stages[number] = "measure"
 
     def _known_estimate(self, trial: Trial) -> Estimate | None:

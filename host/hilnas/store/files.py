@@ -35,6 +35,10 @@ class ModelFiles:
             raise ValueError(f"{self.path(digest)} is torn: its content is not what its name says; delete it")
         return content
 
+    def discard(self, digest: str) -> None:
+        """Remove the content of `digest`, if it is there."""
+        self.path(digest).unlink(missing_ok=True)
+
     def path(self, digest: str) -> Path:
         """Return where `digest` is kept, whether it is there or not. ValueError for what is no digest."""
         if not _SHA256.fullmatch(digest):
