@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def load_recipe(
 
     OptionsError names each key that is wrong and what to do.
     """
-    data = _read(source or QUICKSTART) if isinstance(source, str | None) else dict(source)
+    data = _read(source or QUICKSTART) if isinstance(source, str | None) else deepcopy(dict(source))
     for override in overrides:
         _override(data, override)
     if seed is not None:

@@ -346,7 +346,7 @@ def test_a_study_tells_how_estimators_rank_and_goes_on(tmp_path):
     other = hilnas(*arguments, "--set", "final.epochs=2")
     assert other.returncode == 2
     assert "[final] is not what the study" in other.stderr
-    asked_otherwise = hilnas(*arguments, "--set", "estimator.epochs=3")
+    asked_otherwise = hilnas(*arguments, "--architectures", "5", "--set", "estimator.epochs=4")
     assert asked_otherwise.returncode == 2
     assert "supernet has settings" in asked_otherwise.stderr
     assert "begin another with --out" in asked_otherwise.stderr
@@ -393,7 +393,9 @@ def test_a_supernet_of_another_split_is_refused_before_a_search_begins(undisturb
     assert refused.returncode == 2
     assert "was trained with search.seed" in refused.stderr
     assert not (tmp_path / "run" / "record.sqlite").exists()
-    leaking = hilnas("specialise", file, "--target", "5 ms", "--set", "task.validation_share=0.3")
+    leaking = hilnas(
+        "specialise", file, "--target", "5 ms", "-o", tmp_path / "out", "--set", "task.validation_share=0.3"
+    )
     assert leaking.returncode == 2
     assert "was trained with [task]" in leaking.stderr
 

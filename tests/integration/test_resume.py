@@ -17,7 +17,7 @@ from tests.integration.searches import events, finish, outcome, recipe, start, t
 
 DEADLY = 4
 
-ELSEWHERE = {EventKind.TRAINED_IN_FULL, EventKind.RUNG, EventKind.RANKED}
+ELSEWHERE = {EventKind.STUDY_STARTED, EventKind.TRAINED_IN_FULL, EventKind.RUNG, EventKind.RANKED}
 """What only a study of estimators has, a search that trains in stages (test_estimators), or one with a filter
 (test_proxies)."""
 
