@@ -34,7 +34,7 @@ class SupernetOptions(SupernetTraining):
 
     file: Path | None = None
     """A trained supernet of this space, to ask instead of training one."""
-    recalibration: int = Field(2048, ge=0)
+    recalibration: int = Field(512, ge=0)
     """Training examples that set a candidate's batch-norm statistics; 0 leaves those of the supernet."""
 
 
