@@ -36,6 +36,9 @@ class SupernetOptions(SupernetTraining):
     """A trained supernet of this space, to ask instead of training one."""
     recalibration: int = Field(512, ge=0)
     """Training examples that set a candidate's batch-norm statistics; 0 leaves those of the supernet."""
+    examples: int | None = Field(2048, ge=32)
+    """Validation examples that candidates are judged by, the same for all; all that there are when None (in a recipe: a
+    number as large as the split)."""
 
 
 class Supernet:
@@ -77,7 +80,9 @@ class Supernet:
         size = space.input_shape(architecture)[1:]
         module = self.net(architecture, space, task, seed)
         calibration = prepare(task, task.split("train").subset(CALIBRATION_EXAMPLES, seed), size)
-        validation = prepare(task, task.split("validation"), size)
+        held = task.split("validation")
+        judged = held if self.options.examples is None else held.subset(self.options.examples, seed)
+        validation = prepare(task, judged, size)
         model = to_int8(module, calibration, task)
         accuracy = int8_accuracy(model, validation)
         count = len(validation.labels)

@@ -69,7 +69,7 @@ class Training(Resumable):
         """Name the training by all that it follows from."""
         task = (type(self.task).__name__, self.task.options.model_dump_json(), self.task.seed)
         # How often it is kept, and how nets are asked about later, change no weight.
-        options = self.options.model_dump_json(exclude={"checkpoint_s", "recalibration", "file"})
+        options = self.options.model_dump_json(exclude={"checkpoint_s", "recalibration", "examples", "file"})
         return repr((space_key(self.space), task, options, self.seed))
 
     def one_step(self) -> None:
