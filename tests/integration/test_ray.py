@@ -274,7 +274,7 @@ def test_an_address_that_is_none_is_told(tmp_path):
 
 def test_a_search_stops_at_ctrl_c_and_comes_to_what_it_comes_to_here(lab, tmp_path):
     data = {
-        **recipe(tmp_path / "calls", trials=5),
+        **recipe(tmp_path / "calls", trials=4),
         "estimator": {"name": "train", "epochs": 1, "subset": 64, "batch": 32},
     }
     assert run_search(data, tmp_path / "here")[0] == 0
