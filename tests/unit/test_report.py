@@ -228,12 +228,61 @@ def finish(search, *events):
     return results_of(row, rebuild(record.events(row.id)))
 
 
-def winner(accuracy):
+def winner(accuracy, trial=0):
     accuracies = {
         "validation_accuracy": accuracy, "validation_float_accuracy": accuracy,
         "test_accuracy": accuracy, "test_float_accuracy": accuracy,
     }  # fmt: skip
-    return dump(Winner(0, ModelFacts("f" * 64, 1000, 10, 5), accuracies, (), "e" * 64, 1.0))
+    return dump(Winner(trial, ModelFacts("f" * 64, 1000, 10, 5), accuracies, (), "e" * 64, 1.0))
+
+
+def measured(latency_ms, verdict=Verdict.TRUSTED):
+    latency = Latency(latency_ms, latency_ms, latency_ms, 1, 3, 4, 0.1, 5, 6, 7, (1, 2))
+    return dump(Measurement("d", "pi", "f" * 64, "p", "litert", verdict, latency=latency, device_ms=100))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "best"),
+    [
+        ((0.90, 2.0), (0.95, 2.0), 1),  # though it was second in the search
+        ((0.95, 2.0), (0.95, 1.0), 1),
+        ((0.95, 2.0), (0.90, 2.0), 0),
+        ((0.90, 2.0), (0.95, None), 0),  # the second is still to be measured
+    ],
+)
+def test_the_best_is_the_winner_that_retraining_found_best(search, first, second, best):
+    trained = [(EventKind.WINNER_TRAINED, n, winner(each[0], n)) for n, each in enumerate((first, second))]
+    tried = [
+        (EventKind.WINNER_MEASURED, n, measured(each[1])) for n, each in enumerate((first, second)) if each[1]
+    ]
+    results = finish(search, *trained, *tried)
+    assert results["best"]["number"] == best
+    assert results["best"]["test_accuracy"] == (first, second)[best][0]
+    assert results["best"]["latency_ms"] == (first, second)[best][1]
+
+
+def test_the_only_trial_retrained_is_the_best_whatever_the_search_thought_of_another(search):
+    results = finish(search, (EventKind.WINNER_TRAINED, 1, winner(0.5, 1)))
+    assert results["best"]["number"] == 1
+    assert results["best"]["test_accuracy"] == 0.5
+
+
+def test_a_winner_beyond_a_limit_once_measured_in_full_gives_way_and_is_warned_of(search):
+    _, record, row = search
+    limited = {**RECIPE, "objective": [{"quantity": "accuracy"}, {"quantity": "latency", "limit": 3.0}]}
+    begun = {"devices": [DEVICE], "task": TASK, "recipe": limited, "versions": VERSIONS}
+    record.append(row.id, EventKind.SESSION_STARTED, key="1", payload=begun)
+    results = finish(
+        search,
+        (EventKind.WINNER_TRAINED, 0, winner(0.95, 0)),
+        (EventKind.WINNER_MEASURED, 0, measured(3.5)),
+        (EventKind.WINNER_TRAINED, 1, winner(0.85, 1)),
+        (EventKind.WINNER_MEASURED, 1, measured(2.5)),
+    )
+    assert results["best"]["number"] == 1
+    (warning,) = [each for each in results["warnings"] if "limit" in each]
+    assert "trial 0" in warning
+    assert "latency@pi 3.5 ms is beyond the limit of 3 ms" in warning
 
 
 @pytest.mark.parametrize("tried", [["minmax"], ["minmax", "mse", "quantization-aware training"]])

@@ -31,6 +31,8 @@ _MOST_LOSSES = 20
 """Nodes that may be lost under one piece of work before it is given up."""
 _LOOK_S = 2.0
 _END_S = 10.0
+_LEAST = 0.0001
+"""The smallest share of a resource that Ray knows."""
 
 
 class RayOptions(Options):
@@ -216,17 +218,21 @@ class RayCluster:
             _log.error("what went wrong on a node is not in the log (%s): %s", error, trace)
 
     def _start_mailbox(self) -> Any:
-        """Start the mailbox on the node that this host is connected to: it has the last of what others have said."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        """Start the mailbox on the node that this host is connected to: it has the last of what others have said.
 
-        node = self._ray.get_runtime_context().get_node_id()
+        It asks for a share of the resource that only this node has. A wish for a node (`NodeAffinity`) is lost on a
+        node that has not heard of that one yet, and the mailbox would then be lost with any other.
+        """
+        here = self._ray.get_runtime_context().get_node_id()
+        named = (name for node in self._ray.nodes() if node["NodeID"] == here for name in node["Resources"])
+        own = next(name for name in named if name.startswith("node:") and not name.startswith("node:__"))
         return (
             self._ray.remote(Mailbox)
             .options(
                 num_cpus=0,
                 max_concurrency=4 * _MOST_AT_ONCE,
                 max_restarts=-1,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
+                resources={own: _LEAST},
             )
             .remote()
         )

@@ -3,13 +3,14 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hilnas.energy import carbon_g, carbon_of
 from hilnas.export import check_int8
 from hilnas.measuring.combine import spoiling
-from hilnas.objectives import Objective, best_trials, front_hypervolume, pareto_front
+from hilnas.objectives import Objective, best_trials, broken_limit, front_hypervolume, pareto_front, score
 from hilnas.recipe import check_recipe
 from hilnas.report.card import model_card
 from hilnas.report.page import page
@@ -20,7 +21,7 @@ from hilnas.store import RECORD_FILE, ModelFiles, Record, SearchRow, StoreError
 from hilnas.store.codec import dump
 from hilnas.store.files import write_atomically
 from hilnas.store.lock import in_use
-from hilnas.trial import Measurement, Trial, TrialStatus, Verdict
+from hilnas.trial import Estimate, Measurement, Trial, TrialStatus, Verdict
 
 FORMAT = 1
 """Version of result.json."""
@@ -104,20 +105,20 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
         "devices": [device.to_json() for device in devices],
         "trials": [trial_row(trial, classes, grid) for trial in history.trials],
         "winners": [_winner_row(winner, classes, grid) for winner in history.winners],
-        "best": _best(recipe_space(history, recipe), history, classes, grid),
+        "best": _best(recipe_space(history, recipe), history, objectives, classes, grid),
         "front": [trial.number for trial in front],
         "hypervolume": front_hypervolume(objectives, history.trials),
         "strategy": dict(history.diagnostics),
         "canaries": [dump(reading) for reading in history.canaries],
         "earlier_trials": len(history.earlier or ()),
-        "warnings": warnings(history, classes_of_task),
+        "warnings": warnings(history, classes_of_task, objectives),
         "wall_s": wall_s,
         "host_energy": _host_energy(history, grid),
         "device_busy_fraction": _busy_fraction(history, wall_s, len(devices)),
     }
 
 
-def warnings(history: History, classes: int) -> list[str]:
+def warnings(history: History, classes: int, objectives: Sequence[Objective] = ()) -> list[str]:
     """Return what a person should know before trusting the results; `classes` is the task's number."""
     found = []
     scored = [t.estimate for t in history.trials if t.status is TrialStatus.SCORED and t.estimate]
@@ -131,6 +132,12 @@ def warnings(history: History, classes: int) -> list[str]:
             f"{classes} classes): train for more steps, with more estimator.epochs or a smaller estimator.batch"
         )
     for winner in history.winners:
+        broken = broken_limit(objectives, _retrained(winner, history))
+        if broken is not None:
+            found.append(
+                f"the winner, trial {winner.trial}, was within the limits in the search; measured in full, its {broken}: "
+                "raise final.top and use --resume, or search anew with a lower limit"
+            )
         estimate = history.trials[winner.trial].estimate
         accuracy = winner.accuracies["validation_accuracy"]
         if estimate is None or estimate.is_rank:
@@ -291,27 +298,46 @@ def _winner_row(winner: Winner, classes: Sequence[str], grid: float | None) -> d
     }
 
 
-def _best(space: Any, history: History, classes: Sequence[str], grid: float | None) -> dict[str, Any] | None:
-    """The best trial, with what its retraining gave where it was retrained."""
-    ranked = best_trials(history.trials, 1)
-    if not ranked or space is None:
+def _best(
+    space: Any, history: History, objectives: Sequence[Objective], classes: Sequence[str], grid: float | None
+) -> dict[str, Any] | None:
+    """The best of the retrained trials by what their retraining gave; before there is one, the best trial."""
+    winner = max(history.winners, key=lambda each: _worth(each, history, objectives), default=None)
+    trial = history.trials[winner.trial] if winner else next(iter(best_trials(history.trials, 1)), None)
+    if trial is None or space is None:
         return None
-    trial = ranked[0]
     row = {**trial_row(trial, classes, grid), "space": trial.architecture.space}
     row["measured_macs"] = row["macs"]
     row["model_sha256"] = row["trained_model_sha256"] or row["model_sha256"]
-    for winner in history.winners:
-        if winner.trial == trial.number:
-            final = _winner_row(winner, classes, grid)
-            figures = (
-                _device_figures(_ordered(winner.measurements, classes)[0]) if winner.measurements else {}
-            )
-            row = {**row, **final, **figures, "measured_macs": final["macs"], "final": True}
+    if winner is not None:
+        final = _winner_row(winner, classes, grid)
+        figures = _device_figures(_ordered(winner.measurements, classes)[0]) if winner.measurements else {}
+        row = {**row, **final, **figures, "measured_macs": final["macs"], "final": True}
     row["blocks"] = [
         {"name": b.name, "kind": b.kind, "output": list(b.output), "details": dict(b.details)}
         for b in space.describe(trial.architecture)
     ]
     return row
+
+
+def _worth(winner: Winner, history: History, objectives: Sequence[Objective]) -> tuple[bool, bool, float]:
+    """What orders winners: has every figure, keeps to the limits, the reward. Test accuracy is no part of it."""
+    trial = _retrained(winner, history)
+    keeps = broken_limit(objectives, trial) is None
+    try:
+        return True, keeps, score(objectives, trial).reward
+    except ValueError:  # a figure is missing: it is still to be measured
+        return False, keeps, winner.accuracies["validation_accuracy"]
+
+
+def _retrained(winner: Winner, history: History) -> Trial:
+    """Return a winner's trial with the figures of its retraining in place of the search's."""
+    return replace(
+        history.trials[winner.trial],
+        model=winner.model,
+        measurements=winner.measurements,
+        estimate=Estimate("final", winner.accuracies["validation_accuracy"], 0.0),
+    )
 
 
 def _objective_row(objective: Objective) -> dict[str, Any]:
