@@ -177,6 +177,14 @@ def test_specialise_by_tables_needs_no_device(undisturbed, tmp_path):
         tmp_path / "x",
     )
     assert "raise --target" in shown.stdout
+    few = hilnas(
+        "specialise", undisturbed, "--local", "--like", table, "--shots", "3", "--target", "5 ms",
+        "--candidates", "12", "--out", tmp_path / "few", "--json",
+    )  # fmt: skip
+    assert few.returncode == 0, few.stderr
+    (told,) = json.loads(few.stdout)
+    assert (told["shots"], told["tried"], told["by_table"]) == (3, 12, None)
+    assert told["latency_ms"] <= 5
     _darts_by(table, tmp_path)
 
 

@@ -1,6 +1,7 @@
 """What `hilnas supernet` and `hilnas specialise` do and print."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hilnas.cli.phases import shown
+from hilnas.daemon.few_shot import FewShotSource
 from hilnas.daemon.specialise import (
     Goal,
     Settings,
@@ -95,6 +97,8 @@ def _written(one: Specialised, folder: Path) -> dict[str, Any]:
         "device": one.name,
         "device_class": found.source.device_class if found else None,
         "by_table": str(one.goal.table) if one.goal.table else None,
+        "shots": source.measured if (source := _few_shot(found)) else None,
+        "shots_error": None if source is None or math.isnan(source.median_error) else source.median_error,
         "target_ms": target_ms,
         "tried": len(found.trials) if found else 0,
         "within_target": 0,
@@ -124,6 +128,11 @@ def _written(one: Specialised, folder: Path) -> dict[str, Any]:
         architecture=chosen.architecture.to_json(),
     )
     return row
+
+
+def _few_shot(found: Specialisation | None) -> FewShotSource | None:
+    """Return what told latencies from other devices' tables, if that was asked for."""
+    return found.source if found is not None and isinstance(found.source, FewShotSource) else None
 
 
 def _why_none(found: Specialisation) -> str:
@@ -170,6 +179,16 @@ def _print(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             "(table): by the sum of its parts, not measured: `hilnas measure` the model on the device"
         )
     for row in rows:
+        if row["shots"]:
+            error = row["shots_error"]
+            off = (
+                ""
+                if error is None
+                else f"; each told from the others is {100 * error:.1f} % off in the median"
+            )
+            console.print(
+                f"{row['device']}: {row['shots']} nets measured, the others told by --like{off}", style="dim"
+            )
         console.print(f"{row['device']}: {row['model'] or row['failure']}")
 
 

@@ -18,7 +18,8 @@ SUPERNET_EXAMPLES = (
 SPECIALISE_EXAMPLES = (
     "Examples:  hilnas specialise fashion.pt --local --target '0.2 ms'  |  "
     "hilnas specialise runs/fashion --device pi4 --device pi5 --target '4 ms' --target '2 ms' "
-    "--listen 127.0.0.1:50817  |  hilnas specialise fashion.pt --table pi4.jsonl --target '4 ms' --fine-tune 3"
+    "--listen 127.0.0.1:50817  |  hilnas specialise fashion.pt --table pi4.jsonl --target '4 ms' --fine-tune 3  |  "
+    "hilnas specialise fashion.pt --device new --like pi4.jsonl --like pi5.jsonl --target '4 ms' --listen 127.0.0.1:50817"
 )
 
 
@@ -59,6 +60,13 @@ def specialise(
         list[Path] | None,
         typer.Option(help="A latency table of `hilnas profile --space` in place of its device; repeatable."),
     ] = None,
+    like: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Latency table of another device, to measure a few nets alone and tell the others; repeatable."
+        ),
+    ] = None,
+    shots: Annotated[int, typer.Option(min=3, help="Nets to measure on a device with --like.")] = 10,
     candidates: Annotated[int, typer.Option(min=12, help="Nets to try for each device.")] = 48,
     fine_tune: Annotated[
         int, typer.Option(min=0, help="Epochs to train the chosen net on; kept where that is better.")
@@ -79,14 +87,22 @@ def specialise(
     Exit codes: 0 each has a net, 1 one has none within its target, 2 wrong input.
     """
     from hilnas.cli.specialise import specialise_command
+    from hilnas.daemon.latency_sources import Alike
     from hilnas.daemon.specialise import Settings
+    from hilnas.options import OptionsError
     from hilnas.recipe import measurement_options
 
     devices = [*([""] if local or not (device or table) else []), *(device or [])]
     goals = _goals(devices, table or [], target)
     farm = farm_of("any" if device else None, False, listen, wait_s, cpus)
     measurement = measurement_options({"runtime": runtime, "threads": threads, "xnnpack": xnnpack}, [])
-    settings = Settings(candidates=candidates, fine_tune=fine_tune, seed=seed)
+    if like and not devices:
+        raise OptionsError(
+            "--like is for devices, and there are tables alone: name one with --device, or --local"
+        )
+    settings = Settings(
+        candidates=candidates, fine_tune=fine_tune, seed=seed, alike=Alike(tuple(like or ()), shots)
+    )
     code = specialise_command(supernet, goals, settings, farm, measurement, out, set_ or [], json_)
     raise typer.Exit(code)
 

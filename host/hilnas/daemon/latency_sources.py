@@ -1,10 +1,11 @@
-"""What says how long nets take: a device, or its latency table in its place."""
+"""What says how long nets take: a device, its latency table in its place, or a few nets on it and others' tables."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hilnas.daemon.few_shot import SHOTS, Export, FewShotSource
 from hilnas.daemon.measure import Bench, bench
 from hilnas.daemon.phases import Phases
 from hilnas.farm import FarmOptions, Fidelity, MeasurementOptions
@@ -20,6 +21,16 @@ LOCAL_DEVICE = "local"
 """What this machine is called as a device."""
 
 
+@dataclass(frozen=True)
+class Alike:
+    """Latency tables of other devices, from which a device's latencies are told after a few measurements."""
+
+    tables: tuple[Path, ...] = ()
+    """Without any, each net is measured."""
+    shots: int = SHOTS
+    """Nets to measure on the device."""
+
+
 class Sources:
     """Gives the source that is asked for. OptionsError at once for a table of another space."""
 
@@ -30,9 +41,13 @@ class Sources:
         space: Space,
         tables: Sequence[Path],
         show: Phases,
+        alike: Alike,
+        export: Export,
     ) -> None:
         self._farm, self._measurement, self._space, self._show = farm, measurement, space, show
         self._tables = {path: _table(path, space) for path in tables}
+        self._alike, self._export = [_table(path, space) for path in alike.tables], export
+        self._shots = alike.shots
 
     @asynccontextmanager
     async def of(self, device: str, table: Path | None) -> AsyncIterator[LatencySource]:
@@ -43,7 +58,11 @@ class Sources:
         self._show.phase = f"waiting for {device or 'this machine'}"
         here = self._farm.model_copy(update={"local_agent": not device})
         async with bench(here, self._measurement, device or LOCAL_DEVICE) as place:
-            yield BenchSource(place)
+            source = BenchSource(place)
+            if self._alike:
+                yield FewShotSource(source, self._alike, self._space, self._export, self._shots)
+            else:
+                yield source
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hilnas.daemon.latency_sources import LOCAL_DEVICE, Sources
+from hilnas.daemon.latency_sources import LOCAL_DEVICE, Alike, Sources
 from hilnas.daemon.phases import Phases
 from hilnas.estimators.supernet import Supernet, SupernetOptions
 from hilnas.executors import Executor, WorkerDiedError
@@ -19,13 +19,13 @@ from hilnas.search.preparation import ESTIMATOR
 from hilnas.search.setup import make_space, make_task
 from hilnas.search.specialise import Specialisation, SupernetAnswers, as_hints, specialise
 from hilnas.search.study import Findings
-from hilnas.search.work import finish_specialised
+from hilnas.search.work import export_provisional, finish_specialised
 from hilnas.store import RECORD_FILE, EventKind, ModelFiles, Record, SearchRow
 from hilnas.store.latency_table import TableError
 from hilnas.strategies import Problem, Strategy
 from hilnas.supernet.file import SupernetError, SupernetFile
 from hilnas.tasks.training import TrainingError
-from hilnas.trial import Trial
+from hilnas.trial import Architecture, Trial
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Settings:
     """Epochs of training that the chosen net gets with its own weights."""
     strategy: str = "rl"
     seed: int = 0
+    alike: Alike = field(default_factory=Alike)
+    """Other devices' latency tables, to measure a few nets of each device alone."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,13 @@ async def _all(
     task = await asyncio.to_thread(make_task, recipe)
     space = make_space(recipe, task.shape, task.classes)
     SupernetFile.from_bytes(content, "the supernet").check(space, "the supernet")
-    sources = Sources(farm, measurement, space, [goal.table for goal in goals if goal.table], show)
+    tables = [goal.table for goal in goals if goal.table]
+
+    async def export(architecture: Architecture) -> bytes:
+        (model, _), _ = await executor.run(export_provisional, architecture, space, task)
+        return model
+
+    sources = Sources(farm, measurement, space, tables, show, settings.alike, export)
     executor: Executor = find(Axis.EXECUTOR, recipe.executor.name)(recipe.options(Axis.EXECUTOR), folder)
     estimator = Supernet(SupernetOptions(), content)
     answers = SupernetAnswers(estimator, space, task, executor, settings.seed)
