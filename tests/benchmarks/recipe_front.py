@@ -4,13 +4,16 @@
     python -m tests.benchmarks.recipe_front fashion-mnist --results runs/fashion-mnist
     python -m tests.benchmarks.recipe_front keyword-spotting --set task.path=clips.npz --baseline DS-CNN-S
     python -m tests.benchmarks.recipe_front fashion-mnist-supernet --baseline MobileNetV2 --baseline MobileNetV3-small
+    python -m tests.benchmarks.recipe_front fashion-mnist-supernet --baseline MobileNetV2 --keep nets --train-only
 
 The baselines get the recipe's own final training, the same export, the same agent and protocol;
-the winner's file is measured again between them, so that all figures are of one hour.
+the winner's file is measured again between them, so that all figures are of one hour. What `--keep` names keeps
+baselines that were trained, for the next run with the same final training.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import os
 import subprocess
@@ -40,6 +43,24 @@ def run_recipe(source: str, overrides: Sequence[str], folder: Path) -> None:
     start = time.monotonic()
     subprocess.run([sys.executable, "-m", "hilnas", "run", source, "--out", str(folder), *sets], check=True)
     print(f"{source}: {(time.monotonic() - start) / 60:.1f} minutes\n")
+
+
+def baseline(name: str, task: Task, recipe: Recipe, keep: Path | None) -> tuple[bytes, float, float]:
+    """Return what `train_baseline` does, or what it did when it was last asked for just this."""
+    asked = {"net": name, "seed": recipe.search.seed, "torch": torch.__version__,
+             **recipe.model_dump(mode="json", include={"task", "final"})}  # fmt: skip
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+    model, told = (keep / f"{digest}.tflite", keep / f"{digest}.json") if keep else (None, None)
+    if model and told and told.exists():
+        known = json.loads(told.read_text())
+        return model.read_bytes(), known["accuracy"], known["minutes"]
+    torch.manual_seed(recipe.search.seed)
+    content, accuracy, minutes = train_baseline(name, BASELINES[name](task), task, recipe)
+    if model and told:
+        model.parent.mkdir(parents=True, exist_ok=True)
+        model.write_bytes(content)
+        told.write_text(json.dumps({"accuracy": accuracy, "minutes": minutes, **asked}, indent=1))
+    return content, accuracy, minutes
 
 
 def train_baseline(name: str, module: nn.Module, task: Task, recipe: Recipe) -> tuple[bytes, float, float]:
@@ -80,8 +101,18 @@ def main() -> None:
         choices=BASELINES,
         help="again for more; else MobileNetV2 0.25, plain CNN",
     )
+    parser.add_argument("--keep", type=Path, help="folder of trained baselines")
+    parser.add_argument("--train-only", action="store_true", help="train baselines into --keep, and no more")
     options = parser.parse_args()
     recipe = load_recipe(options.recipe, options.set)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    names = options.baseline or ("MobileNetV2 0.25", "plain CNN")
+    if options.train_only:
+        task = make_task(recipe)
+        for name in names:
+            _, accuracy, minutes = baseline(name, task, recipe, options.keep)
+            print(f"{name}: {100 * accuracy:.2f} % in {minutes:.1f} minutes")
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.results or Path(temporary)
         if options.results is None:
@@ -90,13 +121,9 @@ def main() -> None:
         models = {"winner": (folder / "model.tflite").read_bytes()}
     best = result["best"]
     accuracies, minutes = {"winner": best["test_accuracy"]}, {"winner": best["training_s"] / 60}
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
     task = make_task(recipe)
-    for name in options.baseline or ("MobileNetV2 0.25", "plain CNN"):
-        torch.manual_seed(recipe.search.seed)
-        models[name], accuracies[name], minutes[name] = train_baseline(
-            name, BASELINES[name](task), task, recipe
-        )
+    for name in names:
+        models[name], accuracies[name], minutes[name] = baseline(name, task, recipe, options.keep)
     measured = asyncio.run(measure(models, recipe))
     print(
         f"\n{result['search']['name']}: {result['wall_s'] / 60:.1f} minutes, {len(result['trials'])} trials"
