@@ -323,6 +323,16 @@ def test_a_family_is_scaled_trained_and_measured(tmp_path):
     assert "apples" in refused.stderr
 
 
+def _only_what_is_new_is_asked(arguments, study):
+    """A surrogate of the study's first five architectures would repeat those: it is judged by the sixth alone."""
+    label = f"surrogate:records=['{study}'],least=5"
+    done = hilnas(*arguments, "-e", label, "--architectures", "6", "--repeats", "2")
+    assert done.returncode == 0, done.stderr
+    (row,) = [row for row in json.loads(done.stdout)["estimators"] if row["estimator"] == label]
+    assert (row["count"], row["failed"]) == (1, 5)
+    assert "it has learned from this one" in row["last_failure"]
+
+
 def test_a_study_tells_how_estimators_rank_and_goes_on(tmp_path):
     source = toml(recipe(), tmp_path / "recipe.toml")
     arguments = (
@@ -358,6 +368,7 @@ def test_a_study_tells_how_estimators_rank_and_goes_on(tmp_path):
     assert asked_otherwise.returncode == 2
     assert "supernet has settings" in asked_otherwise.stderr
     assert "begin another with --out" in asked_otherwise.stderr
+    _only_what_is_new_is_asked(arguments, tmp_path / "study")
     # It is no search, and is not taken for one; but the supernet that it trained can be used.
     for command in (("report", tmp_path / "study"), ("run", source, "--out", tmp_path / "study", "--resume")):
         refused = hilnas(*command)

@@ -55,6 +55,13 @@ def test_it_ranks_what_it_has_not_seen(predictor, tmp_path):
     assert all(one.accuracy_se > 0 and one.details["figures"] == "full" for one in found)
 
 
+def test_it_knows_what_it_has_learned_from(tmp_path):
+    nets = _drawn(20)
+    ready = _ready(_record(tmp_path / "study", nets[:12]))
+    assert [ready.knows(net) for net in nets] == [net in nets[:12] for net in nets]
+    assert not all(ready.knows(net) for net in nets)
+
+
 def test_figures_of_two_kinds_are_never_mixed(tmp_path):
     study = _record(tmp_path / "study", _drawn(12))
     search = _record(tmp_path / "run", _drawn(30, seed=2), EventKind.ESTIMATED, "", value=lambda net: 0.1)

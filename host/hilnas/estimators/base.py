@@ -86,3 +86,11 @@ class Preparing(Estimator, Protocol):
 
     def prepared(self, content: bytes) -> Estimator:
         """Return the estimator that answers by what `prepare` returned."""
+
+
+@runtime_checkable
+class Learned(Estimator, Protocol):
+    """An estimator that has learned from accuracies of architectures: asked about those it would only repeat them."""
+
+    def knows(self, architecture: Architecture) -> bool:
+        """Has it learned from this very architecture? A study does not ask it about such."""

@@ -83,6 +83,10 @@ class Surrogate:
         """Return the estimator that has learned from what was read."""
         return Surrogate(self.options, content)
 
+    def knows(self, architecture: Architecture) -> bool:
+        """Is a figure of this architecture among what it has learned from?"""
+        return architecture in _nets(self.content)
+
     def estimate(self, architecture: Architecture, space: Space, task: Task, seed: int) -> EstimateResult:
         """Foretell an accuracy with its error."""
         learned = _learned(self.content, self.options.predictor, _Spaced(space, self.content))
@@ -146,6 +150,11 @@ class _Spaced:
 
     def __hash__(self) -> int:
         return hash(self.content)
+
+
+@lru_cache(maxsize=2)
+def _nets(content: bytes) -> frozenset[Architecture]:
+    return frozenset(Architecture.from_json(net) for net, _, _ in json.loads(content)["rows"])
 
 
 @lru_cache(maxsize=2)

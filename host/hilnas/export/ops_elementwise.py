@@ -97,7 +97,7 @@ class _WithConstant(_Arithmetic):
     @override
     def simulate(self, inputs: list[Tensor], source: float, result: float) -> Tensor:
         stored, scale = self._quantized(source, result)
-        constant = torch.from_numpy(stored * np.float64(scale)).float()
+        constant = torch.from_numpy(stored * np.float64(scale)).float().to(inputs[0].device)
         return self.activation.apply(self._combine(inputs[0], constant))
 
     @override

@@ -53,7 +53,7 @@ class _Weighted(FusingOp):
 
     @override
     def simulate(self, inputs: list[Tensor], source: float, result: float) -> Tensor:
-        weight, bias = rounded(*self.parameters(), source, result)
+        weight, bias = (tensor.to(inputs[0].device) for tensor in rounded(*self.parameters(), source, result))
         return self.activation.apply(self.compute(inputs[0], weight, bias))
 
     @override

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hilnas.estimators import Estimator, Preparing
+from hilnas.estimators import Estimator, Learned, Preparing
 from hilnas.estimators.quality import RankQuality, rank_quality
 from hilnas.executors import Checkpoint, Executor, WorkerDiedError
 from hilnas.export.errors import ExportError
@@ -180,6 +180,12 @@ class Study:
 
     async def _ask(self, label: str, estimator: Estimator, number: int, done: Callable[[], object]) -> None:
         architecture = self.findings.architectures[number]
+        if isinstance(estimator, Learned) and estimator.knows(architecture):
+            self._append(
+                EventKind.FAILED, number, label, {"reason": "not asked: it has learned from this one"}
+            )
+            done()
+            return
         try:
             (estimate, _), seconds = await self.executor.run(
                 estimate_architecture,

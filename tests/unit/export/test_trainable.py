@@ -22,10 +22,12 @@ from hilnas.export import (
     export_int8,
     trainable_int8,
 )
+from hilnas.export.ir import Op
+from hilnas.export.lower import lower
 from hilnas.export.options import Ranges
 from hilnas.export.rounding import fake_quantize, straight_through
 from hilnas.spaces.mbconv import MBConv, MBConvOptions
-from tests.unit.export.cases import Apply
+from tests.unit.export.cases import CASES, Apply
 from tests.unit.export.nets import Cells, MobileNetV2, MobileNetV3, PlainCnn, settled
 from tests.unit.export.test_random_nets import MODEST, networks
 
@@ -227,3 +229,18 @@ def test_training_makes_up_for_weights_that_rounding_takes_away() -> None:
     again = trainable_int8(net, seen[:100])
     fit(again, seen, known, 1e-3, 5)
     assert again.to_int8() == tuned.to_int8()
+
+
+@pytest.mark.parametrize("name", ["squeeze-excite-linear", "cat-gains", "scale-shift", "f-conv-linear"])
+def test_constants_are_where_the_inputs_are(name: str) -> None:
+    """On a GPU that is not there: tensors without content, whose operations still refuse to mix places."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    build, shape = CASES[name]
+    graph = lower(build().eval(), (1, *shape))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        own = [op for op in graph.ops if type(op).simulate is not Op.simulate]
+        assert own
+        for op in own:
+            inputs = [torch.empty(2, *value.shape[1:], device="cuda") for value in op.inputs]
+            assert op.simulate(inputs, 0.1, 0.2).device.type == "cuda"
