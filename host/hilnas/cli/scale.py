@@ -1,5 +1,6 @@
 """The command `hilnas scale`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,8 @@ def scale(
     ],
     target: Annotated[list[str], typer.Option(help="Latency of a member, e.g. '4 ms'; repeatable.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe that says task, space and [final]; else the quickstart.")
+        str | None,
+        typer.Option(help="Recipe that says task, space, [final] and [measurement]; else the quickstart."),
     ] = None,
     alpha: Annotated[float, typer.Option(min=1.0, help="Growth of depth.")] = 1.2,
     beta: Annotated[float, typer.Option(min=1.0, help="Growth of width.")] = 1.1,
@@ -44,17 +46,20 @@ def scale(
     Exit codes: 0 each target has a net, 1 one has none, 2 wrong input.
     """
     from hilnas.cli.scaling import scale_command
-    from hilnas.recipe import load_recipe, measurement_options
+    from hilnas.recipe import load_recipe
     from hilnas.search.scaling import Compound
 
+    asked = {"runtime": runtime, "threads": threads, "xnnpack": xnnpack}
+    changes = [*(set_ or []), *(f"measurement.{key}={json.dumps(value)}" for key, value in asked.items())]
+    whole = load_recipe(recipe, changes)
     code = scale_command(
         architecture,
         target,
-        load_recipe(recipe, set_ or []),
+        whole,
         Compound(alpha, beta, gamma),
         train,
         farm_of(device, False, listen, wait_s, cpus),
-        measurement_options({"runtime": runtime, "threads": threads, "xnnpack": xnnpack}, []),
+        whole.measurement,
         device or "",
         out,
         json_,

@@ -95,7 +95,13 @@ def specialise(
     devices = [*([""] if local or not (device or table) else []), *(device or [])]
     goals = _goals(devices, table or [], target)
     farm = farm_of("any" if device else None, False, listen, wait_s, cpus)
-    measurement = measurement_options({"runtime": runtime, "threads": threads, "xnnpack": xnnpack}, [])
+    # The supernet says of which task and space it is; how to measure is said here.
+    measuring = [change for change in set_ or [] if change.startswith("measurement.")]
+    measurement = measurement_options(
+        {"runtime": runtime, "threads": threads, "xnnpack": xnnpack},
+        [change.removeprefix("measurement.") for change in measuring],
+    )
+    changes = [change for change in set_ or [] if change not in measuring]
     if like and not devices:
         raise OptionsError(
             "--like is for devices, and there are tables alone: name one with --device, or --local"
@@ -103,7 +109,7 @@ def specialise(
     settings = Settings(
         candidates=candidates, fine_tune=fine_tune, seed=seed, alike=Alike(tuple(like or ()), shots)
     )
-    code = specialise_command(supernet, goals, settings, farm, measurement, out, set_ or [], json_)
+    code = specialise_command(supernet, goals, settings, farm, measurement, out, changes, json_)
     raise typer.Exit(code)
 
 
