@@ -323,17 +323,17 @@ def test_a_winner_that_lost_by_its_retraining_is_warned_of(search, accuracy, war
 def test_candidates_that_are_right_by_chance_only_are_warned_of(search):
     _, record, row = search
     history = rebuild(record.events(row.id))
-    assert warnings(history, 10) == []
+    assert warnings(history, 10, ()) == []
     chance = [replace(t.estimate, accuracy=0.11) if t.estimate else None for t in history.trials]
     history.trials = [replace(t, estimate=e) for t, e in zip(history.trials, chance, strict=True)]
-    assert "by chance only (at most 11.0% of 10 classes)" in warnings(history, 10)[0]
+    assert "by chance only (at most 11.0% of 10 classes)" in warnings(history, 10, ())[0]
 
 
 def test_a_search_without_a_scored_trial_says_why(search):
     _, record, row = search
     history = rebuild(record.events(row.id))
     history.trials, history.finished = [history.trials[2], history.trials[3], history.trials[3]], True
-    assert warnings(history, 10) == ["no trial was scored, most often: the link was lost"]
+    assert warnings(history, 10, ()) == ["no trial was scored, most often: the link was lost"]
 
 
 def test_architecture_prints_short():

@@ -80,7 +80,7 @@ class FewShotSource:
         ]
         if len(told) < min(_LEAST_SHOTS, len(chosen)):
             last = next(
-                f"{m.verdict}: {m.message}" for m in reversed(found) if m.verdict not in FIGURE_VERDICTS
+                (f"{m.verdict}: {m.message}" for m in reversed(found) if m.latency is None), "no latency"
             )
             raise FarmError(
                 f"{len(told)} of {len(chosen)} nets gave a latency to tell others from, the last: {last}"

@@ -118,7 +118,7 @@ def results_of(search: SearchRow, history: History) -> dict[str, Any]:
     }
 
 
-def warnings(history: History, classes: int, objectives: Sequence[Objective] = ()) -> list[str]:
+def warnings(history: History, classes: int, objectives: Sequence[Objective]) -> list[str]:
     """Return what a person should know before trusting the results; `classes` is the task's number."""
     found = []
     scored = [t.estimate for t in history.trials if t.status is TrialStatus.SCORED and t.estimate]
